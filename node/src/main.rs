@@ -1,0 +1,3 @@
+//! The one binary.
+#![allow(unused_crate_dependencies)]
+fn main() {}
