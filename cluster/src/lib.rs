@@ -1,1 +1,33 @@
-//! placeholder
+//! The shell that all roles share: it turns a [`RoleActor`] into an OS process of the cluster.
+//!
+//! ```text
+//!  peers ──link──▶ ractor session ──▶ port ──▶ mailbox ──▶ executor ──▶ RoleActor::handle
+//!                                      │          ▲ own queue: depth, lanes, peek, expiry
+//!                                 inspector ──────┘ answers even while a handler hangs
+//! ```
+//! Knows nothing of blockchains.
+
+pub mod actor;
+pub mod config;
+mod executor;
+pub mod exit;
+pub mod identity;
+mod inspector;
+pub mod mailbox;
+mod mesh;
+mod port;
+mod process;
+mod registry;
+mod remote;
+mod run;
+pub mod telemetry;
+pub mod testing;
+
+pub use actor::{Cx, LocalSender, RoleActor, Status};
+pub use alys_proto::cluster::Health;
+pub use config::{ClusterConfig, MailboxConfig, MeshConfig, TelemetryConfig};
+pub use exit::ActorError;
+pub use identity::{Identity, Incarnation};
+pub use registry::{Cluster, InstanceInfo, Observed};
+pub use remote::Remote;
+pub use run::{attach, run};

@@ -1,0 +1,110 @@
+//! Configuration of the shell, the same for every role.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How a process joins its cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Name of the cluster: processes of another one are turned away.
+    pub id: String,
+    /// Folder of the Unix sockets (mode 0700). Processes that share it find each other.
+    pub run_dir: PathBuf,
+    /// File with the cookie, a second check behind the sockets' peer uid and TLS.
+    pub cookie_file: PathBuf,
+    /// Links between hosts; none on a single host.
+    pub mesh: Option<MeshConfig>,
+    /// Mailbox of the role.
+    pub mailbox: MailboxConfig,
+    /// Deadline of a question when the caller names none.
+    #[serde(with = "humantime_serde")]
+    pub ask_deadline: Duration,
+    /// How long a role may take to finish what is queued after SIGTERM.
+    #[serde(with = "humantime_serde")]
+    pub drain_budget: Duration,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+/// TCP with TLS 1.3 client certificates between hosts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeshConfig {
+    /// Where this process accepts links; none: it only dials.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// `host:port` of processes to dial until they are reached.
+    #[serde(default)]
+    pub seeds: Vec<String>,
+    /// The cluster's own CA, PEM.
+    pub ca_file: PathBuf,
+    /// This process's certificate, PEM. Its DNS names say which roles it may claim: `storage.role.alys`.
+    pub certificate_file: PathBuf,
+    /// Its key, PEM, mode 0600.
+    pub key_file: PathBuf,
+}
+
+/// Bounds of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailboxConfig {
+    /// Messages that may wait. What may not be dropped is admitted above it.
+    pub capacity: usize,
+    /// Bytes of bodies that may wait; above it even undroppable messages are refused as busy.
+    pub max_bytes: usize,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// `json` or `text`.
+    pub format: LogFormat,
+    /// Filter in the syntax of `tracing` (`info`, `alys_chain=debug,info`).
+    pub filter: String,
+    /// OTLP collector (gRPC), like `http://127.0.0.1:4317`; none: trace ids appear in the logs only.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Form of log lines on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            id: "alys".into(),
+            run_dir: PathBuf::from("run"),
+            cookie_file: PathBuf::from("cookie"),
+            mesh: None,
+            mailbox: MailboxConfig::default(),
+            ask_deadline: Duration::from_secs(5),
+            drain_budget: Duration::from_secs(5),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+impl Default for MailboxConfig {
+    /// 1,000 messages, the seed's figure; 64 MiB hold five of the largest blocks.
+    fn default() -> Self {
+        Self { capacity: 1_000, max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, filter: "info".into(), otlp_endpoint: None }
+    }
+}

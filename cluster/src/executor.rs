@@ -1,0 +1,181 @@
+//! Takes one message at a time from the mailbox and lets the role handle it, under a span, a deadline check and a
+//! record of what is being done that the inspector can read while a handler hangs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use alys_proto::cluster::{Header, Health};
+use alys_proto::{Inbox, Refused};
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+use crate::actor::{Cx, LocalSender, RoleActor, Status};
+use crate::exit::ActorError;
+use crate::identity::unix_millis;
+use crate::mailbox::Shared;
+use crate::port::{Envelope, Gate, Item};
+use crate::telemetry;
+
+tokio::task_local! {
+    static ACTIVITY: Arc<Activity>;
+}
+
+/// What the executor is doing right now, and what it has done.
+#[derive(Default)]
+pub(crate) struct Activity {
+    pub(crate) handled: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) expired: AtomicU64,
+    current: Mutex<Current>,
+    status: Mutex<Option<(Status, Instant)>>,
+}
+
+#[derive(Default)]
+struct Current {
+    in_flight: Option<(&'static str, Instant)>,
+    waiting_on: Option<String>,
+}
+
+/// Clears the wait-for edge when the question ends, also when it is cancelled.
+pub(crate) struct Waiting(Option<Arc<Activity>>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.0 {
+            activity.lock().waiting_on = None;
+        }
+    }
+}
+
+impl Activity {
+    /// Records that the handler of this task waits for somebody. No-op outside a handler.
+    pub(crate) fn waiting_on(service: &str, name: &str) -> Waiting {
+        let activity = ACTIVITY.try_with(Arc::clone).ok();
+        if let Some(activity) = &activity {
+            activity.lock().waiting_on = Some(format!("{service}.{name}"));
+        }
+        Waiting(activity)
+    }
+
+    /// Name of the message in hand and since when, and whom its handler waits for.
+    pub(crate) fn current(&self) -> (Option<(&'static str, Instant)>, Option<String>) {
+        let current = self.lock();
+        (current.in_flight, current.waiting_on.clone())
+    }
+
+    /// The role's last snapshot and when it was taken.
+    pub(crate) fn status(&self) -> Option<(Status, Instant)> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, status: Status) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
+    }
+
+    fn begin(&self, name: &'static str) {
+        self.lock().in_flight = Some((name, Instant::now()));
+    }
+
+    fn end(&self, failed: bool) {
+        self.lock().in_flight = None;
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Executor<A: RoleActor> {
+    pub(crate) actor: A,
+    pub(crate) mailbox: Arc<Shared<Item<A::Local>>>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) gate: Arc<Gate>,
+    /// Turns true once: finish what waits, then stop.
+    pub(crate) drain: watch::Receiver<bool>,
+}
+
+impl<A: RoleActor> Executor<A> {
+    /// Runs until drained or until a handler returns an error. Gives the actor back for tests.
+    pub(crate) async fn run(self) -> Result<A, ActorError> {
+        let activity = self.activity.clone();
+        ACTIVITY.scope(activity, self.serve()).await
+    }
+
+    async fn serve(mut self) -> Result<A, ActorError> {
+        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()));
+        self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
+        self.activity.begin("start");
+        let started = self.actor.start(&cx).await;
+        self.activity.end(started.is_err());
+        started?;
+        self.activity.show(self.actor.status());
+        tracing::info!("ready");
+
+        while let Some(item) = self.next().await {
+            self.handle(&mut cx, item).await?;
+            self.activity.show(self.actor.status());
+        }
+        self.actor.stop(&cx).await;
+        Ok(self.actor)
+    }
+
+    /// The next message, or `None` when draining and nothing waits.
+    async fn next(&mut self) -> Option<Item<A::Local>> {
+        if !*self.drain.borrow() {
+            tokio::select! {
+                biased;
+                (_, item) = self.mailbox.take() => return Some(item),
+                _drain_began_or_shell_gone = self.drain.wait_for(|draining| *draining) => {}
+            }
+        }
+        // Timers may go on for ever; a drain finishes only what others sent.
+        loop {
+            match self.mailbox.try_take()?.1 {
+                Item::Local(_) => {}
+                wire @ Item::Wire(_) => return Some(wire),
+            }
+        }
+    }
+
+    async fn handle(&mut self, cx: &mut Cx<A>, item: Item<A::Local>) -> Result<(), ActorError> {
+        let result = match item {
+            Item::Local(message) => {
+                cx.set_sender(Header::default());
+                self.activity.begin("local");
+                self.actor.local(cx, message).await
+            }
+            Item::Wire(envelope) => {
+                let Some((message, header)) = self.open(envelope) else { return Ok(()) };
+                let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
+                self.activity.begin(message.name());
+                cx.set_sender(header);
+                self.actor.handle(cx, message).instrument(span).await
+            }
+        };
+        self.activity.end(result.is_err());
+        result
+    }
+
+    /// Decodes a message, unless nobody waits for it any more.
+    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Header)> {
+        let Envelope { method, header, body, port } = envelope;
+        let deadline = header.deadline_unix_millis;
+        if deadline != 0 && unix_millis() > deadline {
+            self.activity.expired.fetch_add(1, Ordering::Relaxed);
+            alys_proto::wire::refuse(port, Refused::TooLate(format!("{} expired in the mailbox", method.name)));
+            return None;
+        }
+        match A::Inbox::decode(method.name, &body, port) {
+            Ok(message) => Some((message, header)),
+            Err(_already_refused) => {
+                self.gate.malformed.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}

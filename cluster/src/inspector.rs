@@ -1,0 +1,151 @@
+//! Answers `Observe` from the port's own task, so it answers also while a handler hangs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use alys_proto::cluster::{
+    self, Drained, Field, Health, LaneDepth, Mailbox, MailboxView, Observation, QueuedMessage, Role, TypeCount,
+};
+use alys_proto::{Inbox, Lane};
+use tokio::sync::watch;
+
+use crate::executor::Activity;
+use crate::identity::Identity;
+use crate::mailbox::{Shared, Ticket};
+use crate::mesh::Links;
+use crate::port::{Gate, Item, Wire};
+use crate::process;
+
+/// A handler that takes longer than this makes no progress. The longest legal one imports a batch of blocks.
+const WEDGED_AFTER: Duration = Duration::from_secs(30);
+
+/// Most messages that one peek shows.
+const MOST_PEEKED: usize = 1_000;
+
+pub(crate) struct Inspector<L> {
+    pub(crate) identity: Identity,
+    pub(crate) mailbox: Arc<Shared<Item<L>>>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) links: Links,
+    pub(crate) drain: watch::Sender<bool>,
+    pub(crate) describe: fn(&str, &[u8]) -> String,
+}
+
+impl<L> Inspector<L> {
+    pub(crate) fn answer(&self, wire: Wire) {
+        let (name, _, body, port) = wire.open();
+        match cluster::Inbox::decode(&name, &body, port) {
+            Ok(cluster::Inbox::Observe(_, reply)) => reply.send(self.observe()),
+            Ok(cluster::Inbox::MailboxPeek(peek, reply)) => {
+                let limit = usize::try_from(peek.limit).unwrap_or(MOST_PEEKED).min(MOST_PEEKED);
+                reply.send(self.peek(if limit == 0 { MOST_PEEKED } else { limit }));
+            }
+            Ok(cluster::Inbox::Drain(drain, reply)) => {
+                tracing::info!(reason = drain.reason, "asked to drain");
+                self.drain.send_replace(true);
+                reply.send(Drained { handled: self.activity.handled.load(Ordering::Relaxed) });
+            }
+            Err(_refused_already) => {
+                self.gate.malformed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn observe(&self) -> Observation {
+        let (in_flight, _) = self.activity.current();
+        let wedged = in_flight.filter(|(name, since)| *name != "start" && since.elapsed() > WEDGED_AFTER);
+        let status = self.activity.status();
+        let (mut health, mut health_reason) =
+            status.as_ref().map_or((Health::Starting, String::new()), |(status, _)| (status.health, status.reason.clone()));
+        if *self.drain.borrow() {
+            health = Health::Draining;
+        } else if let Some((name, since)) = wedged {
+            health = Health::Wedged;
+            health_reason = format!("{name} has been running for {:?}", since.elapsed());
+        }
+        let usage = process::usage();
+        Observation {
+            role: self.identity.role.into(),
+            instance: self.identity.instance.clone(),
+            incarnation: self.identity.incarnation.to_bytes(),
+            pid: std::process::id(),
+            host: process::host(),
+            started_unix_millis: self.identity.started_millis,
+            health: health.into(),
+            health_reason,
+            mailbox: Some(self.mailbox()),
+            status: status.as_ref().map_or_else(Vec::new, |(status, _)| fields(&status.fields)),
+            status_age_millis: status.map_or(0, |(_, taken)| millis(taken)),
+            links: self.links.list(),
+            resident_bytes: usage.resident_bytes,
+            cpu_millis: usage.cpu_millis,
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    fn peek(&self, limit: usize) -> MailboxView {
+        let mailbox = Some(self.mailbox());
+        let queue = self.mailbox.lock();
+        let messages = queue.iter().take(limit).map(|(ticket, item)| self.show(ticket, item)).collect();
+        MailboxView { mailbox, messages }
+    }
+
+    fn show(&self, ticket: &Ticket, item: &Item<L>) -> QueuedMessage {
+        let mut shown = QueuedMessage {
+            name: ticket.name.into(),
+            lane: ticket.lane.into(),
+            sender: self.identity.role.into(),
+            message_id: Vec::new(),
+            age_millis: millis(ticket.arrived),
+            bytes: wide(ticket.bytes),
+            body: String::new(),
+        };
+        if let Item::Wire(envelope) = item {
+            shown.sender = Role::try_from(envelope.header.sender).unwrap_or(Role::Unspecified).into();
+            shown.message_id = envelope.header.message_id.clone();
+            shown.body = (self.describe)(ticket.name, &envelope.body);
+        }
+        shown
+    }
+
+    fn mailbox(&self) -> Mailbox {
+        let figures = self.mailbox.lock().figures();
+        let (in_flight, waiting_on) = self.activity.current();
+        Mailbox {
+            depth: wide(figures.depth),
+            high_water: wide(figures.high_water),
+            capacity: wide(figures.capacity),
+            oldest_millis: figures.oldest.map_or(0, millis),
+            handled: self.activity.handled.load(Ordering::Relaxed),
+            failed: self.activity.failed.load(Ordering::Relaxed),
+            refused_busy: figures.refused,
+            refused_other: self.gate.refused.load(Ordering::Relaxed),
+            dropped: figures.dropped,
+            expired: self.activity.expired.load(Ordering::Relaxed),
+            malformed: self.gate.malformed.load(Ordering::Relaxed),
+            in_flight: in_flight.map_or_else(String::new, |(name, _)| name.into()),
+            busy_millis: in_flight.map_or(0, |(_, since)| millis(since)),
+            queued: figures.by_name.into_iter().map(|(name, count)| TypeCount { name: name.into(), count }).collect(),
+            waiting_on: waiting_on.unwrap_or_default(),
+            lanes: figures.by_lane.into_iter().map(|(lane, depth)| lane_depth(lane, depth)).collect(),
+        }
+    }
+}
+
+fn lane_depth(lane: Lane, depth: usize) -> LaneDepth {
+    LaneDepth { lane: lane.into(), depth: wide(depth) }
+}
+
+fn fields(fields: &[(&'static str, String)]) -> Vec<Field> {
+    fields.iter().map(|(name, value)| Field { name: (*name).into(), value: value.clone() }).collect()
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

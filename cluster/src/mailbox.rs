@@ -1,0 +1,215 @@
+//! The bounded, inspectable mailbox. A pure queue of three lanes; [`Shared`] puts a lock and a wake-up around it.
+//!
+//! | queue | message's policy | outcome |
+//! |---|---|---|
+//! | below both bounds | any | queued |
+//! | full | `Reject` | refused as busy |
+//! | full | `DropOldest` | the oldest droppable one of its type or lane falls out |
+//! | any | `Coalesce` | replaces a queued one of the same name, else as `Reject` |
+//! | above capacity, below bytes | `NeverDrop` | queued: its sender bounds it |
+//! | above bytes | any | refused as busy |
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use alys_proto::{Backpressure, Lane};
+use tokio::sync::Notify;
+
+use crate::config::MailboxConfig;
+
+/// What the queue must know of a message.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// The method's name.
+    pub name: &'static str,
+    /// Where it waits.
+    pub lane: Lane,
+    /// What happens when there is no room.
+    pub backpressure: Backpressure,
+    /// Size of its body.
+    pub bytes: usize,
+    /// When it came.
+    pub arrived: Instant,
+}
+
+/// What became of a message that was pushed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission<T> {
+    /// It waits.
+    Queued,
+    /// It waits; this one fell out for it.
+    Displaced(T),
+    /// There is no room.
+    Refused(T),
+}
+
+/// The queue. Time comes in with the tickets.
+#[derive(Debug)]
+pub struct Queue<T> {
+    config: MailboxConfig,
+    lanes: [VecDeque<(Ticket, T)>; 3],
+    depth: usize,
+    bytes: usize,
+    high_water: usize,
+    dropped: u64,
+    refused: u64,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue.
+    pub fn new(config: MailboxConfig) -> Self {
+        Self { config, lanes: Default::default(), depth: 0, bytes: 0, high_water: 0, dropped: 0, refused: 0 }
+    }
+
+    /// Takes a message in, or says why not.
+    pub fn push(&mut self, ticket: Ticket, item: T) -> Admission<T> {
+        if ticket.backpressure == Backpressure::Coalesce
+            && let Some(older) = self.remove_first(ticket.lane, |queued| queued.name == ticket.name)
+        {
+            self.insert(ticket, item);
+            self.dropped = self.dropped.saturating_add(1);
+            return Admission::Displaced(older);
+        }
+        if self.bytes.saturating_add(ticket.bytes) > self.config.max_bytes && self.depth > 0 {
+            self.refused = self.refused.saturating_add(1);
+            return Admission::Refused(item);
+        }
+        if self.depth < self.config.capacity || ticket.backpressure == Backpressure::NeverDrop {
+            self.insert(ticket, item);
+            return Admission::Queued;
+        }
+        if ticket.backpressure == Backpressure::DropOldest
+            && let Some(older) = self.remove_first(ticket.lane, |queued| queued.backpressure == Backpressure::DropOldest)
+        {
+            self.insert(ticket, item);
+            self.dropped = self.dropped.saturating_add(1);
+            return Admission::Displaced(older);
+        }
+        self.refused = self.refused.saturating_add(1);
+        Admission::Refused(item)
+    }
+
+    /// The next message: control before normal before bulk, first in first out within a lane.
+    pub fn take(&mut self) -> Option<(Ticket, T)> {
+        let (ticket, item) = SERVICE_ORDER.iter().find_map(|lane| self.lanes[index(*lane)].pop_front())?;
+        self.depth = self.depth.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(ticket.bytes);
+        Some((ticket, item))
+    }
+
+    /// Everything that waits, in the order in which it will be served.
+    pub fn iter(&self) -> impl Iterator<Item = &(Ticket, T)> {
+        SERVICE_ORDER.iter().flat_map(|lane| self.lanes[index(*lane)].iter())
+    }
+
+    /// Figures for people and metrics.
+    pub fn figures(&self) -> Figures {
+        let mut by_name = BTreeMap::new();
+        for (ticket, _) in self.iter() {
+            *by_name.entry(ticket.name).or_insert(0u64) += 1;
+        }
+        Figures {
+            depth: self.depth,
+            high_water: self.high_water,
+            capacity: self.config.capacity,
+            bytes: self.bytes,
+            dropped: self.dropped,
+            refused: self.refused,
+            oldest: self.iter().map(|(ticket, _)| ticket.arrived).min(),
+            by_name,
+            by_lane: SERVICE_ORDER.map(|lane| (lane, self.lanes[index(lane)].len())),
+        }
+    }
+
+    fn insert(&mut self, ticket: Ticket, item: T) {
+        self.depth = self.depth.saturating_add(1);
+        self.high_water = self.high_water.max(self.depth);
+        self.bytes = self.bytes.saturating_add(ticket.bytes);
+        self.lanes[index(ticket.lane)].push_back((ticket, item));
+    }
+
+    fn remove_first(&mut self, lane: Lane, matches: impl Fn(&Ticket) -> bool) -> Option<T> {
+        let lane = &mut self.lanes[index(lane)];
+        let position = lane.iter().position(|(ticket, _)| matches(ticket))?;
+        let (ticket, item) = lane.remove(position)?;
+        self.depth = self.depth.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(ticket.bytes);
+        Some(item)
+    }
+}
+
+/// A queue's figures at one instant.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Waiting messages.
+    pub depth: usize,
+    /// Most that ever waited.
+    pub high_water: usize,
+    /// Configured bound.
+    pub capacity: usize,
+    /// Bytes of waiting bodies.
+    pub bytes: usize,
+    /// Fell out for newer ones.
+    pub dropped: u64,
+    /// Turned away as busy.
+    pub refused: u64,
+    /// Arrival of the oldest.
+    pub oldest: Option<Instant>,
+    /// Waiting messages by name.
+    pub by_name: BTreeMap<&'static str, u64>,
+    /// Waiting messages by lane.
+    pub by_lane: [(Lane, usize); 3],
+}
+
+const SERVICE_ORDER: [Lane; 3] = [Lane::Control, Lane::Normal, Lane::Bulk];
+
+const fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Control => 0,
+        Lane::Normal => 1,
+        Lane::Bulk => 2,
+    }
+}
+
+/// The queue as the port fills it, the executor empties it and the inspector reads it.
+pub(crate) struct Shared<T> {
+    queue: Mutex<Queue<T>>,
+    arrived: Notify,
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(config: MailboxConfig) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::new(Queue::new(config)), arrived: Notify::new() })
+    }
+
+    pub(crate) fn push(&self, ticket: Ticket, item: T) -> Admission<T> {
+        let admission = self.lock().push(ticket, item);
+        self.arrived.notify_one();
+        admission
+    }
+
+    /// Waits for the next message. Cancel safe: a message is taken only when this returns.
+    pub(crate) async fn take(&self) -> (Ticket, T) {
+        loop {
+            let arrived = self.arrived.notified();
+            if let Some(next) = self.lock().take() {
+                return next;
+            }
+            arrived.await;
+        }
+    }
+
+    pub(crate) fn try_take(&self) -> Option<(Ticket, T)> {
+        self.lock().take()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        // No code under this lock panics half-way through a change, so a poisoned queue is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[path = "mailbox_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! Links on one host: one socket file a process, named after it, in a folder that only our user can enter.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+
+use super::link::{self, End};
+use super::{JoinedFiles, Mesh};
+use crate::exit::ActorError;
+use crate::identity::Identity;
+
+/// How often a process looks for older ones it has no link to. Costs one `readdir` of about ten names.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Links that may be in their handshake at once: 64 is far above any cluster on one host.
+const MOST_HANDSHAKES: usize = 64;
+
+/// The run folder, held open: a socket's path may have 108 bytes, a path through the descriptor is short.
+struct RunDir {
+    folder: File,
+    path: PathBuf,
+}
+
+impl RunDir {
+    fn open(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        Ok(Self { folder: File::open(path)?, path: path.to_owned() })
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.folder.as_raw_fd()))
+    }
+}
+
+pub(super) fn join(mesh: &Mesh, path: &Path, hidden: bool) -> Result<JoinedFiles, ActorError> {
+    let unusable = |cause: io::Error| ActorError::Configuration(format!("cluster.run_dir {}: {cause}", path.display()));
+    let run_dir = Arc::new(RunDir::open(path).map_err(unusable)?);
+    let files = if hidden {
+        JoinedFiles(None)
+    } else {
+        let name = format!("{}.sock", mesh.identity.node_name());
+        let listener = UnixListener::bind(run_dir.socket(&name)).map_err(unusable)?;
+        let file = path.join(name);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).map_err(unusable)?;
+        tokio::spawn(accept(mesh.clone(), listener));
+        JoinedFiles(Some(file))
+    };
+    tokio::spawn(dial(mesh.clone(), run_dir));
+    Ok(files)
+}
+
+async fn accept(mesh: Mesh, listener: UnixListener) {
+    let handshakes = Arc::new(tokio::sync::Semaphore::new(MOST_HANDSHAKES));
+    loop {
+        let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let mesh = mesh.clone();
+                tokio::spawn(async move {
+                    let _in_handshake = permit;
+                    handshake(&mesh, stream, End::Accepted).await;
+                });
+            }
+            Err(cause) => {
+                // Out of descriptors, most likely: breathe before trying again.
+                tracing::warn!(%cause, "cannot accept a local link");
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+}
+
+async fn dial(mesh: Mesh, run_dir: Arc<RunDir>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        for (name, peer) in older_peers(&run_dir.path, &mesh.identity) {
+            if !mesh.links.has(peer.incarnation) {
+                reach(&mesh, &run_dir, &name).await;
+            }
+        }
+    }
+}
+
+async fn reach(mesh: &Mesh, run_dir: &RunDir, name: &str) {
+    match UnixStream::connect(run_dir.socket(name)).await {
+        Ok(stream) => handshake(mesh, stream, End::Dialed).await,
+        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+            // Nobody listens on it any more: what a killed process left behind.
+            let _somebody_else_did = std::fs::remove_file(run_dir.path.join(name));
+        }
+        Err(cause) => tracing::debug!(%cause, name, "cannot reach a local peer"),
+    }
+}
+
+async fn handshake(mesh: &Mesh, stream: UnixStream, end: End) {
+    let same_user = stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::getuid().as_raw());
+    if !same_user {
+        tracing::warn!("refused a local link of another user");
+        return;
+    }
+    if let Err(cause) = link::open(mesh, stream, end, "unix", |_role| true).await {
+        tracing::debug!(%cause, "local link refused");
+    }
+}
+
+/// Sockets in the folder, with the identity in their names.
+fn peers(path: &Path) -> Vec<(String, Identity)> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| Identity::parse(name.strip_suffix(".sock")?).map(|identity| (name, identity)))
+        .collect()
+}
+
+fn older_peers(path: &Path, own: &Identity) -> Vec<(String, Identity)> {
+    let age = |identity: &Identity| (identity.started_millis, identity.incarnation);
+    peers(path).into_iter().filter(|(_, peer)| age(peer) < age(own)).collect()
+}
+
+/// Identities whose sockets accept connections right now: what a debug node must reach before its view is whole.
+pub(crate) fn live_peers(path: &Path) -> Vec<Identity> {
+    let Ok(run_dir) = RunDir::open(path) else { return Vec::new() };
+    let answers = |name: &str| std::os::unix::net::UnixStream::connect(run_dir.socket(name)).is_ok();
+    peers(path).into_iter().filter(|(name, _)| answers(name)).map(|(_, identity)| identity).collect()
+}

@@ -1,0 +1,166 @@
+//! A role process from start to exit code.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use alys_proto::Inbox;
+use futures::FutureExt as _;
+use ractor::{Actor as _, ActorRef};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::actor::RoleActor;
+use crate::config::ClusterConfig;
+use crate::executor::{Activity, Executor};
+use crate::exit::{self, ActorError};
+use crate::identity::Identity;
+use crate::inspector::Inspector;
+use crate::mailbox::Shared;
+use crate::mesh;
+use crate::port::{Deliver, Gate, Port, Wire, admit};
+use crate::registry::{Cluster, Kind, Registry, SCOPE, Watcher, group_of};
+use crate::remote::Sender;
+use crate::telemetry;
+
+/// Runs a role until it is drained by SIGTERM, SIGINT or `Drain`, or until it fails. Returns the exit code of the process.
+pub async fn run<A: RoleActor>(
+    config: &ClusterConfig,
+    identity: Identity,
+    build: impl FnOnce(&Cluster) -> Result<A, ActorError>,
+) -> u8 {
+    let telemetry = match telemetry::init(&config.telemetry, &identity) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("{error}");
+            return error.exit_code();
+        }
+    };
+    tracing::info!(role = %identity.role, instance = identity.instance, incarnation = %identity.incarnation, pid = std::process::id(), "starting");
+    let code = match serve(config, identity, build).await {
+        Ok(()) => {
+            tracing::info!("drained");
+            exit::DONE
+        }
+        Err(error) => {
+            tracing::error!(%error, code = error.exit_code(), "ended");
+            error.exit_code()
+        }
+    };
+    drop(telemetry);
+    code
+}
+
+async fn serve<A: RoleActor>(
+    config: &ClusterConfig,
+    identity: Identity,
+    build: impl FnOnce(&Cluster) -> Result<A, ActorError>,
+) -> Result<(), ActorError> {
+    let mut terminate = signals()?;
+    let (mesh, files) = mesh::join(config, &identity, false).await?;
+    let cluster = connect(config, &identity).await?;
+    let actor = build(&cluster)?;
+
+    let mailbox = Shared::new(config.mailbox);
+    let (drain, draining) = watch::channel(false);
+    let activity = Arc::new(Activity::default());
+    let gate = Arc::new(Gate::default());
+    let inspector = Inspector {
+        identity: identity.clone(),
+        mailbox: mailbox.clone(),
+        activity: activity.clone(),
+        gate: gate.clone(),
+        links: mesh.links().clone(),
+        drain: drain.clone(),
+        describe: A::Inbox::describe,
+    };
+    open_port(Kind::Inspector, &identity, Arc::new(move |wire| inspector.answer(wire))).await?;
+    let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
+    let gate_of_port = gate.clone();
+    open_port(Kind::Role, &identity, Arc::new(move |wire| admit::<A::Inbox, _>(&gate_of_port, &mailbox, wire))).await?;
+
+    let mut work = std::pin::pin!(AssertUnwindSafe(executor.run()).catch_unwind());
+    let mut drain_asked = draining;
+    let ended = tokio::select! {
+        ended = &mut work => Some(ended),
+        () = terminate.received() => None,
+        _asked = drain_asked.wait_for(|asked| *asked) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            gate.draining.store(true, Ordering::Release);
+            drain.send_replace(true);
+            match tokio::time::timeout(config.drain_budget, work).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return Err(ActorError::Temporary("the drain took longer than cluster.drain_budget".into())),
+            }
+        }
+    };
+    drop(files);
+    match ended {
+        Ok(result) => result.map(|_actor| ()),
+        Err(_panic) => Err(ActorError::Broken("a handler panicked; see the message above".into())),
+    }
+}
+
+/// Joins as a hidden node that answers nothing and counts nowhere, and waits until all processes on this host are in view.
+pub async fn attach(config: &ClusterConfig) -> Result<Cluster, ActorError> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let identity = Identity::new(alys_proto::Role::Debug, "debug");
+    let (_, files) = mesh::join(config, &identity, true).await?;
+    drop(files);
+    let cluster = connect(config, &identity).await?;
+    let expected = mesh::live_peers(&config.run_dir);
+    let mut changes = cluster.changes();
+    let all_in_view = async {
+        let in_view = |cluster: &Cluster| {
+            let known = cluster.instances();
+            expected.iter().all(|peer| known.iter().any(|instance| instance.identity.incarnation == peer.incarnation))
+        };
+        while !in_view(&cluster) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    // What is not in view by then is wedged or ending; the caller shows what there is.
+    let _whole_or_not = tokio::time::timeout(PATIENCE, all_in_view).await;
+    Ok(cluster)
+}
+
+async fn connect(config: &ClusterConfig, identity: &Identity) -> Result<Cluster, ActorError> {
+    let registry = Registry::new();
+    Watcher::spawn(None, Watcher, registry.clone())
+        .await
+        .map_err(|cause| ActorError::Broken(format!("cannot start the registry: {cause}")))?;
+    Ok(Cluster { registry, sender: Sender::new(identity.clone(), config.ask_deadline), identity: identity.clone() })
+}
+
+async fn open_port(kind: Kind, identity: &Identity, deliver: Deliver) -> Result<ActorRef<Wire>, ActorError> {
+    let (port, _) = Port::spawn(None, Port, deliver)
+        .await
+        .map_err(|cause| ActorError::Broken(format!("cannot open a port: {cause}")))?;
+    ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity), vec![port.get_cell()]);
+    Ok(port)
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+fn signals() -> Result<Signals, ActorError> {
+    let listen = |kind| signal(kind).map_err(|cause| ActorError::Broken(format!("cannot listen for signals: {cause}")));
+    Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+}
+
+impl Signals {
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

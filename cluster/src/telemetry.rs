@@ -1,0 +1,130 @@
+//! Logs and traces. W3C trace context rides in the message header, so a span goes on in the next process.
+
+use std::collections::HashMap;
+
+use alys_proto::Role;
+use alys_proto::cluster::Header;
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::config::{LogFormat, TelemetryConfig};
+use crate::exit::ActorError;
+use crate::identity::Identity;
+
+/// Flushes what is still to be exported when it is dropped.
+pub struct Telemetry {
+    provider: SdkTracerProvider,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // At exit there is nobody left to tell that a collector is away.
+        let _flushed = self.provider.shutdown();
+    }
+}
+
+/// Starts logs and traces of this process. Call once, inside the runtime.
+pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, ActorError> {
+    let filter = EnvFilter::try_new(format!("{},ractor=warn,ractor_cluster=warn", config.filter))
+        .map_err(|cause| ActorError::Configuration(format!("telemetry.filter `{}`: {cause}", config.filter)))?;
+    let resource = Resource::builder()
+        .with_service_name(format!("alys-{}", identity.role))
+        .with_attributes([
+            KeyValue::new("service.instance.id", identity.incarnation.to_string()),
+            KeyValue::new("alys.instance", identity.instance.clone()),
+        ])
+        .build();
+    let mut provider = SdkTracerProvider::builder().with_resource(resource);
+    if let Some(endpoint) = &config.otlp_endpoint {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint.clone())
+            .build()
+            .map_err(|cause| ActorError::Configuration(format!("telemetry.otlp_endpoint `{endpoint}`: {cause}")))?;
+        provider = provider.with_batch_exporter(exporter);
+    }
+    let provider = provider.build();
+    let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("alys"));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match config.format {
+        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => logs.with_target(false).boxed(),
+    };
+    // A second call, as tests of one process make, keeps the first subscriber.
+    let _already_set = tracing_subscriber::registry().with(filter).with(traces).with(logs).try_init();
+    Ok(Telemetry { provider })
+}
+
+/// The span of one message, child of the sender's.
+pub(crate) fn message_span(service: &'static str, name: &'static str, header: &Header) -> Span {
+    let sender = Role::try_from(header.sender).unwrap_or(Role::Unspecified);
+    let span = tracing::info_span!("message", otel.name = %format_args!("{service}.{name}"), role = service, name, from = sender.name(), trace_id = tracing::field::Empty);
+    if !header.traceparent.is_empty() {
+        let carrier = HashMap::from([("traceparent".to_owned(), header.traceparent.clone())]);
+        attach(&span, TraceContextPropagator::new().extract(&carrier));
+    }
+    span
+}
+
+/// The span of one step in the life of a thing that outlives every process (a deposit, a burn, a block). All steps under
+/// the same key are one trace, whatever process takes them and however often it was restarted: the trace id *is* the
+/// key's hash, so nothing has to be stored or passed on.
+pub fn step_of(kind: &'static str, step: &'static str, key: &[u8]) -> Span {
+    let span = tracing::info_span!("step", otel.name = %format_args!("{kind}.{step}"), kind, step, key = %hex::encode(key), trace_id = tracing::field::Empty);
+    attach(&span, Context::new().with_remote_span_context(root_of(kind, key)));
+    span
+}
+
+/// The context that all steps of one thing descend from.
+fn root_of(kind: &str, key: &[u8]) -> SpanContext {
+    let [first, second] = [0u8, 1].map(|half| fnv1a(&[&[half], kind.as_bytes(), key]));
+    let mut trace_id = [0; 16];
+    trace_id[..8].copy_from_slice(&first.to_be_bytes());
+    trace_id[8..].copy_from_slice(&second.to_be_bytes());
+    let span_id = second.to_be_bytes();
+    SpanContext::new(TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id), TraceFlags::SAMPLED, true, TraceState::default())
+}
+
+/// FNV-1a, 64 bits: a stable spread for trace ids, where nothing depends on collisions.
+fn fnv1a(parts: &[&[u8]]) -> u64 {
+    parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn attach(span: &Span, parent: Context) {
+    let trace_id = parent.span().span_context().trace_id().to_string();
+    // Fails only when no OpenTelemetry layer is installed, as in unit tests.
+    let _no_layer = span.set_parent(parent);
+    span.record("trace_id", trace_id.as_str());
+}
+
+/// Trace context of the current span, for the header; empty when there is none.
+pub(crate) fn current_traceparent() -> String {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+    carrier.remove("traceparent").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_one_trace() {
+        let deposit = root_of("peg-in", b"outpoint");
+        assert_eq!(deposit.trace_id(), root_of("peg-in", b"outpoint").trace_id());
+        assert_ne!(deposit.trace_id(), root_of("peg-out", b"outpoint").trace_id());
+        assert_ne!(deposit.trace_id(), root_of("peg-in", b"another").trace_id());
+    }
+}
