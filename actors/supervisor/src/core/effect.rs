@@ -1,0 +1,64 @@
+//! What leaves the state machine.
+
+use std::time::Duration;
+
+use super::exit::Ending;
+
+/// What the shell must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start the process.
+    Spawn(String),
+    /// SIGTERM this process.
+    Terminate {
+        /// Instance.
+        name: String,
+        /// Process.
+        pid: u32,
+    },
+    /// SIGKILL this process.
+    Kill {
+        /// Instance.
+        name: String,
+        /// Process.
+        pid: u32,
+    },
+    /// Come back with `Due` after a wait.
+    Wake {
+        /// Instance.
+        name: String,
+        /// To be given back.
+        turn: u64,
+        /// The wait.
+        after: Duration,
+    },
+    /// Something people want to know.
+    Report(Report),
+}
+
+/// A change of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It is ready.
+    Ready(String),
+    /// All are ready, for the first time.
+    AllReady,
+    /// It ended and will be started again.
+    Restarting {
+        /// Instance.
+        name: String,
+        /// Why.
+        why: String,
+        /// When.
+        after: Duration,
+    },
+    /// It ended and stays so.
+    Stopped(String),
+    /// It needs a person.
+    Quarantined {
+        /// Instance.
+        name: String,
+        /// How it ended last.
+        ending: Ending,
+    },
+}

@@ -1,0 +1,187 @@
+//! The supervisor over real processes: restart, order of a drain, stragglers, and nobody outlives the parent.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, missing_docs)]
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alys_cluster::testing::{Started, start};
+use alys_proto::Role;
+use alys_proto::supervisor::{GetInstances, Instance, RestartRole};
+use alys_supervisor::core::input::View;
+use alys_supervisor::io::child::Children;
+use alys_supervisor::io::lifeline;
+use alys_supervisor::io::look::Looking;
+use alys_supervisor::{ChildSpec, Config, Peers, Plan, Seen, SupervisorActor};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+const SOCKET: &str = "ALYS_TEST_SOCKET";
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn shell(name: &str, role: Option<Role>, after: &[Role], script: &str) -> ChildSpec {
+    let args = ["-c", script].map(OsString::from).to_vec();
+    ChildSpec { name: name.into(), role, after: after.to_vec(), program: "/bin/sh".into(), args }
+}
+
+/// A child that says its pid, and its name when it is told to end.
+fn polite(directory: &Path, role: Role, after: &[Role]) -> ChildSpec {
+    let (at, name) = (directory.display(), role.name());
+    let script = format!(
+        "trap 'echo {name} >> {at}/order; exit 0' TERM; echo $$ > {at}/{name}.new; mv {at}/{name}.new {at}/{name}.pid; while :; do sleep 0.02; done"
+    );
+    shell(name, Some(role), after, &script)
+}
+
+/// Stands for the mesh: what wrote its pid is ready.
+fn peers(directory: &Path) -> Peers {
+    let directory = directory.to_owned();
+    let look = move || -> Looking {
+        let seen = [Role::Storage, Role::Engine, Role::Chain].into_iter().filter_map(|role| {
+            let text = std::fs::read_to_string(directory.join(format!("{role}.pid"))).ok()?;
+            Some(Seen { instance: role.name().into(), pid: Some(text.trim().parse().ok()?), view: View::Working })
+        });
+        Box::pin(std::future::ready(seen.collect()))
+    };
+    Peers { look: Arc::new(look) }
+}
+
+fn supervisor(directory: &Path, children: Vec<ChildSpec>) -> SupervisorActor {
+    let config = Config {
+        log_dir: directory.join("logs"),
+        phase_budget: Duration::from_millis(500),
+        look: Duration::from_millis(20),
+        look_starting: Duration::from_millis(20),
+        ..Config::default()
+    };
+    let plan = Plan { children, ..Plan::default() };
+    SupervisorActor::new(config, plan, peers(directory))
+}
+
+/// Asks until the instance is as wanted.
+async fn until(started: &Started<SupervisorActor>, name: &str, wanted: impl Fn(&Instance) -> bool) -> Instance {
+    let asking = async {
+        loop {
+            let all = started.remote.ask(GetInstances {}).await.unwrap().instances;
+            match all.into_iter().find(|instance| instance.name == name) {
+                Some(instance) if wanted(&instance) => return instance,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{name} never became as wanted"))
+}
+
+fn pid(instance: &Instance) -> Pid {
+    Pid::from_raw(instance.pid as i32).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_child_comes_back_and_an_asked_one_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let started = start(supervisor(directory.path(), vec![polite(directory.path(), Role::Storage, &[])]));
+    let first = until(&started, "storage", |instance| instance.state == "running").await;
+
+    kill_process(pid(&first), Signal::KILL).unwrap();
+    let second = until(&started, "storage", |instance| instance.state == "running" && instance.pid != first.pid).await;
+    assert_eq!((second.restarts, second.last_exit.as_str()), (1, "signal 9"));
+
+    let asked = RestartRole { instance: "storage".into(), reason: "test".into() };
+    started.remote.ask(asked).await.unwrap();
+    let third = until(&started, "storage", |instance| instance.state == "running" && instance.pid != second.pid).await;
+    assert_eq!(third.restarts, 2);
+
+    let unknown = started.remote.ask(RestartRole { instance: "nobody".into(), reason: String::new() }).await;
+    assert!(unknown.unwrap_err().to_string().contains("storage"), "the error says what there is");
+    started.stop().await.unwrap();
+    assert!(test_kill_process(pid(&third)).is_err(), "stopped with its supervisor");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_stop_in_reverse_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let children = [Role::Chain, Role::Engine, Role::Storage].map(|role| polite(directory.path(), role, role.depends_on()));
+    let started = start(supervisor(directory.path(), children.to_vec()));
+    until(&started, "chain", |instance| instance.state == "running").await;
+    started.stop().await.unwrap();
+    assert_eq!(std::fs::read_to_string(directory.path().join("order")).unwrap(), "chain\nengine\nstorage\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_straggler_is_killed_and_the_others_are_not_held_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let deaf = shell("deaf", None, &[Role::Storage], "trap '' TERM; echo deaf >&2; while :; do sleep 0.05; done");
+    let started = start(supervisor(directory.path(), vec![deaf, polite(directory.path(), Role::Storage, &[])]));
+    let deaf = until(&started, "deaf", |instance| instance.state == "running").await;
+    let log = directory.path().join("logs/deaf.log");
+    until(&started, "deaf", |_| std::fs::read_to_string(&log).is_ok_and(|text| text == "deaf\n")).await;
+    started.stop().await.unwrap();
+    assert!(test_kill_process(pid(&deaf)).is_err());
+    assert_eq!(std::fs::read_to_string(directory.path().join("order")).unwrap(), "storage\n", "storage drained by itself");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn up_fails_at_once_with_the_childs_own_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = shell("engine", Some(Role::Engine), &[], "echo 'port 8545 is taken' >&2; exit 78");
+    let mut actor_plan = Plan { children: vec![broken, polite(directory.path(), Role::Storage, &[])], ..Plan::default() };
+    actor_plan.fail_fast = true;
+    let config = Config { log_dir: directory.path().join("logs"), phase_budget: Duration::from_millis(500), ..Config::default() };
+    let ended = start(SupervisorActor::new(config, actor_plan, peers(directory.path()))).finished().await;
+    let Err(alys_cluster::ActorError::Configuration(text)) = ended else { panic!("it went on") };
+    assert!(text.contains("engine") && text.contains("port 8545 is taken"), "{text}");
+}
+
+/// Not a test: the supervisor that gets killed below.
+#[test]
+#[ignore = "run by `nobody_outlives_a_killed_supervisor` as a process of its own"]
+fn process_supervisor() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let args = ["process_child", "--exact", "--ignored", "--nocapture"].map(OsString::from).to_vec();
+        let program = std::env::current_exe().unwrap();
+        let spec = ChildSpec { name: "child".into(), role: None, after: vec![], program, args };
+        let mut children = Children::new(vec![spec], directory.path(), 1 << 20, false, Arc::new(|_| {})).unwrap();
+        children.spawn("child");
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Not a test: a role so stuck that it does not even react to SIGTERM.
+#[test]
+#[ignore = "run by `process_supervisor` as a process of its own"]
+fn process_child() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _deaf = runtime.block_on(async { tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) }).unwrap();
+    lifeline::arm().unwrap();
+    let mut socket = UnixStream::connect(std::env::var(SOCKET).unwrap()).unwrap();
+    socket.write_all(b"!").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn nobody_outlives_a_killed_supervisor() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut supervisor = Command::new(std::env::current_exe().unwrap())
+        .args(["process_supervisor", "--exact", "--ignored", "--nocapture"])
+        .env(SOCKET, &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut child, _) = listener.accept().unwrap();
+    child.set_read_timeout(Some(PATIENCE)).unwrap();
+    child.read_exact(&mut [0]).unwrap();
+
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    // The child holds the other end for as long as it lives.
+    assert_eq!(child.read(&mut [0]).expect("the child is still there"), 0);
+}
