@@ -51,7 +51,7 @@ pub(super) fn join(mesh: &Mesh, path: &Path, hidden: bool) -> Result<JoinedFiles
         tokio::spawn(accept(mesh.clone(), listener));
         JoinedFiles(Some(file))
     };
-    tokio::spawn(dial(mesh.clone(), run_dir));
+    tokio::spawn(dial(mesh.clone(), run_dir, hidden));
     Ok(files)
 }
 
@@ -76,13 +76,15 @@ async fn accept(mesh: Mesh, listener: UnixListener) {
     }
 }
 
-async fn dial(mesh: Mesh, run_dir: Arc<RunDir>) {
+async fn dial(mesh: Mesh, run_dir: Arc<RunDir>, hidden: bool) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        for (name, peer) in older_peers(&run_dir.path, &mesh.identity) {
-            if !mesh.links.has(peer.incarnation) {
+        for (name, peer) in peers(&run_dir.path) {
+            // Nobody can dial a hidden node, so it dials the younger ones too.
+            let ours_to_dial = hidden || age(&peer) < age(&mesh.identity);
+            if ours_to_dial && !mesh.links.has(peer.incarnation) {
                 reach(&mesh, &run_dir, &name).await;
             }
         }
@@ -120,9 +122,9 @@ fn peers(path: &Path) -> Vec<(String, Identity)> {
         .collect()
 }
 
-fn older_peers(path: &Path, own: &Identity) -> Vec<(String, Identity)> {
-    let age = |identity: &Identity| (identity.started_millis, identity.incarnation);
-    peers(path).into_iter().filter(|(_, peer)| age(peer) < age(own)).collect()
+/// Orders processes by start.
+const fn age(identity: &Identity) -> (u64, u64) {
+    (identity.started_millis, identity.incarnation.0)
 }
 
 /// Identities whose sockets accept connections right now: what a debug node must reach before its view is whole.

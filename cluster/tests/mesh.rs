@@ -1,0 +1,193 @@
+//! Real processes in a real mesh: this test binary starts itself again as a role. `pg` is a static of the process, so each
+//! test needs a process of its own: run with `cargo nextest`, as `make test` does.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, missing_docs)]
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, Remote, RoleActor, Status};
+use alys_proto::{Refused, Role, storage};
+
+/// Answers `GetHead` with its process id as height, so a test sees which incarnation answered.
+struct Echo;
+
+impl RoleActor for Echo {
+    type Inbox = storage::Inbox;
+    type Local = ();
+
+    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
+        Ok(())
+    }
+
+    async fn handle(&mut self, _cx: &Cx<Self>, message: storage::Inbox) -> Result<(), ActorError> {
+        match message {
+            storage::Inbox::GetHead(_, reply) => reply.send(storage::Head { height: u64::from(std::process::id()), hash: vec![] }),
+            storage::Inbox::GetBlocks(_, reply) => {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                reply.refuse(Refused::Failed("too slow to be asked".into()));
+            }
+            storage::Inbox::GetBlockByHash(..) => return Err(ActorError::Configuration("asked to fail".into())),
+            storage::Inbox::GetLedger(..) => panic!("asked to panic"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        Status::ready(vec![("answers", "pid".into())])
+    }
+}
+
+const RUN_DIR: &str = "ALYS_TEST_RUN_DIR";
+
+/// Not a test: what the child processes run.
+#[test]
+#[ignore = "the body of a child process"]
+fn child() {
+    let Ok(run_dir) = std::env::var(RUN_DIR) else { return };
+    let config = config(run_dir.as_ref());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let identity = Identity::new(Role::Storage, "storage");
+    let code = runtime.block_on(alys_cluster::run(&config, identity, |_cluster| Ok(Echo)));
+    std::process::exit(i32::from(code));
+}
+
+fn config(folder: &std::path::Path) -> ClusterConfig {
+    let mut config =
+        ClusterConfig { run_dir: folder.join("run"), cookie_file: folder.join("cookie"), ..ClusterConfig::default() };
+    config.telemetry.filter = "warn".into();
+    config
+}
+
+/// A child that dies with the test.
+struct Process(Child);
+
+impl Process {
+    fn start(folder: &std::path::Path) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["child", "--exact", "--ignored", "--nocapture"])
+            .env(RUN_DIR, folder)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn pid(&self) -> u64 {
+        u64::from(self.0.id())
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < give_up {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::yield_now();
+        }
+        panic!("the child did not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _already_dead = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("cookie"), "0123456789abcdef0123456789abcdef").unwrap();
+    folder
+}
+
+/// Asks until the answer is the wanted process: during a restart a question may fail or reach the dying one.
+async fn answered_by(remote: &Remote<storage::Inbox>, pid: u64) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = remote.ask_within(Duration::from_secs(2), storage::GetHead {}).await;
+        if answer.is_ok_and(|head| head.height == pid) {
+            return;
+        }
+        assert!(Instant::now() < give_up, "process {pid} never answered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_found_in_any_order_and_followed_through_kill_9() {
+    let folder = folder();
+    let cluster = alys_cluster::attach(&config(folder.path())).await.unwrap();
+    let remote = cluster.remote::<storage::Inbox>();
+    let first = Process::start(folder.path());
+    answered_by(&remote, first.pid()).await;
+    for _restart in 0..3 {
+        let killed = Process::start(folder.path());
+        answered_by(&remote, killed.pid()).await;
+        killed.signal("-KILL");
+        drop(killed);
+        answered_by(&remote, first.pid()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observation_answers_while_a_handler_hangs() {
+    let folder = folder();
+    let hanging = Process::start(folder.path());
+    let cluster = alys_cluster::attach(&config(folder.path())).await.unwrap();
+    let remote = cluster.remote::<storage::Inbox>();
+    answered_by(&remote, hanging.pid()).await;
+    let late = remote.ask_within(Duration::from_millis(200), storage::GetBlocks::default()).await;
+    assert!(matches!(late, Err(Refused::TooLate(_))), "{late:?}");
+    let expired = remote.ask_within(Duration::from_millis(200), storage::GetHead {}).await;
+    assert!(matches!(expired, Err(Refused::TooLate(_))), "{expired:?}");
+
+    let observed = cluster.observe_all(Duration::from_secs(5)).await;
+    let observation = observed[0].observation.as_ref().unwrap();
+    let mailbox = observation.mailbox.as_ref().unwrap();
+    assert_eq!(mailbox.in_flight, "GetBlocks");
+    assert_eq!(mailbox.queued.iter().map(|queued| queued.name.as_str()).collect::<Vec<_>>(), ["GetHead"]);
+    assert_eq!(u64::from(observation.pid), hanging.pid());
+    assert!(observation.resident_bytes > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_end_has_its_exit_code() {
+    let folder = folder();
+    let cluster = alys_cluster::attach(&config(folder.path())).await.unwrap();
+    let remote = cluster.remote::<storage::Inbox>();
+
+    let mut drained = Process::start(folder.path());
+    answered_by(&remote, drained.pid()).await;
+    drained.signal("-TERM");
+    assert_eq!(drained.exit_code(), Some(0));
+
+    let mut failing = Process::start(folder.path());
+    answered_by(&remote, failing.pid()).await;
+    let _refused = remote.ask(storage::GetBlockByHash::default()).await;
+    assert_eq!(failing.exit_code(), Some(78));
+
+    let mut panicking = Process::start(folder.path());
+    answered_by(&remote, panicking.pid()).await;
+    let _refused = remote.ask(storage::GetLedger::default()).await;
+    assert_eq!(panicking.exit_code(), Some(70));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_of_another_cluster_or_with_another_cookie_is_turned_away() {
+    let folder = folder();
+    let _role = Process::start(folder.path());
+    let foreign = ClusterConfig { id: "another".into(), ..config(folder.path()) };
+    let cluster = alys_cluster::attach(&foreign).await.unwrap();
+    let answer = cluster.remote::<storage::Inbox>().ask_within(Duration::from_secs(1), storage::GetHead {}).await;
+    assert!(matches!(answer, Err(Refused::Unreachable(_))), "{answer:?}");
+}
