@@ -2,10 +2,12 @@
 //! test needs a process of its own: run with `cargo nextest`, as `make test` does.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, missing_docs)]
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, MeshConfig, Remote, RoleActor, Status};
 use alys_proto::{Refused, Role, storage};
 
 /// Answers `GetHead` with its process id as height, so a test sees which incarnation answered.
@@ -43,20 +45,27 @@ impl RoleActor for Echo {
 }
 
 const RUN_DIR: &str = "ALYS_TEST_RUN_DIR";
+const LISTEN: &str = "ALYS_TEST_LISTEN";
+const CERTIFICATE: &str = "ALYS_TEST_CERTIFICATE";
 
 /// Not a test: what the child processes run.
 #[test]
 #[ignore = "the body of a child process"]
 fn child() {
     let Ok(run_dir) = std::env::var(RUN_DIR) else { return };
-    let config = config(run_dir.as_ref());
+    let mut config = config(run_dir.as_ref());
+    if let Ok(listen) = std::env::var(LISTEN) {
+        let certificate = std::env::var(CERTIFICATE).unwrap();
+        config.mesh = Some(mesh(run_dir.as_ref(), &certificate, Some(listen.parse().unwrap()), vec![]));
+        config.run_dir = Path::new(&run_dir).join("another host");
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let identity = Identity::new(Role::Storage, "storage");
     let code = runtime.block_on(alys_cluster::run(&config, identity, |_cluster| Ok(Echo)));
     std::process::exit(i32::from(code));
 }
 
-fn config(folder: &std::path::Path) -> ClusterConfig {
+fn config(folder: &Path) -> ClusterConfig {
     let mut config =
         ClusterConfig { run_dir: folder.join("run"), cookie_file: folder.join("cookie"), ..ClusterConfig::default() };
     config.telemetry.filter = "warn".into();
@@ -67,14 +76,19 @@ fn config(folder: &std::path::Path) -> ClusterConfig {
 struct Process(Child);
 
 impl Process {
-    fn start(folder: &std::path::Path) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--ignored", "--nocapture"])
-            .env(RUN_DIR, folder)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self(child)
+    fn start(folder: &Path) -> Self {
+        Self(Self::command(folder).spawn().unwrap())
+    }
+
+    fn start_on_tcp(folder: &Path, listen: SocketAddr, certificate: &str) -> Self {
+        let mut command = Self::command(folder);
+        Self(command.env(LISTEN, listen.to_string()).env(CERTIFICATE, certificate).spawn().unwrap())
+    }
+
+    fn command(folder: &Path) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["child", "--exact", "--ignored", "--nocapture"]).env(RUN_DIR, folder).stdout(Stdio::null());
+        command
     }
 
     fn pid(&self) -> u64 {
@@ -189,5 +203,65 @@ async fn a_process_of_another_cluster_or_with_another_cookie_is_turned_away() {
     let foreign = ClusterConfig { id: "another".into(), ..config(folder.path()) };
     let cluster = alys_cluster::attach(&foreign).await.unwrap();
     let answer = cluster.remote::<storage::Inbox>().ask_within(Duration::from_secs(1), storage::GetHead {}).await;
+    assert!(matches!(answer, Err(Refused::Unreachable(_))), "{answer:?}");
+}
+
+/// A CA and one certificate a name, as PEM files `<name>.pem` and `<name>.key`.
+fn certificates(folder: &Path, names: &[&str]) {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(vec![]).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    std::fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    for name in names {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["mesh.alys".into(), format!("{name}.role.alys")]).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+fn mesh(folder: &Path, certificate: &str, listen: Option<SocketAddr>, seeds: Vec<String>) -> MeshConfig {
+    MeshConfig {
+        listen,
+        seeds,
+        ca_file: folder.join("ca.pem"),
+        certificate_file: folder.join(format!("{certificate}.pem")),
+        key_file: folder.join(format!("{certificate}.key")),
+    }
+}
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_meet_over_tls_and_a_dialer_outlives_its_peer() {
+    let folder = folder();
+    certificates(folder.path(), &["storage", "debug"]);
+    let listen = free_address();
+    let mut config = config(folder.path());
+    config.mesh = Some(mesh(folder.path(), "debug", None, vec![listen.to_string()]));
+    let cluster = alys_cluster::attach(&config).await.unwrap();
+    let remote = cluster.remote::<storage::Inbox>();
+    for _restart in 0..2 {
+        let role = Process::start_on_tcp(folder.path(), listen, "storage");
+        answered_by(&remote, role.pid()).await;
+        let observed = cluster.observe_all(Duration::from_secs(2)).await;
+        let links = &observed.last().unwrap().observation.as_ref().unwrap().links;
+        assert!(links.iter().all(|link| link.transport == "tls"), "{links:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_role_is_refused() {
+    let folder = folder();
+    certificates(folder.path(), &["engine", "debug"]);
+    let listen = free_address();
+    let _claims_storage = Process::start_on_tcp(folder.path(), listen, "engine");
+    let mut config = config(folder.path());
+    config.mesh = Some(mesh(folder.path(), "debug", None, vec![listen.to_string()]));
+    let cluster = alys_cluster::attach(&config).await.unwrap();
+    let answer = cluster.remote::<storage::Inbox>().ask_within(Duration::from_secs(2), storage::GetHead {}).await;
     assert!(matches!(answer, Err(Refused::Unreachable(_))), "{answer:?}");
 }

@@ -34,14 +34,15 @@ pub(super) enum End {
     Accepted,
 }
 
-/// Exchanges hellos and gives the link to ractor. `allows` says whether the peer may claim a role.
+/// Exchanges hellos and gives the link to ractor, unless there is one to that peer. `allows` says whether the peer may
+/// claim a role. Returns who the peer is.
 pub(super) async fn open<S: Stream>(
     mesh: &Mesh,
     mut stream: S,
     end: End,
     transport: &'static str,
     allows: impl FnOnce(Role) -> bool,
-) -> io::Result<()> {
+) -> io::Result<Incarnation> {
     let hello = tokio::time::timeout(HELLO_DEADLINE, exchange(mesh, &mut stream))
         .await
         .map_err(|_elapsed| refused("no hello in time"))??;
@@ -55,13 +56,14 @@ pub(super) async fn open<S: Stream>(
     let incarnation = Incarnation::from_bytes(&hello.incarnation).ok_or_else(|| refused("its incarnation is malformed"))?;
     let peer = Identity { role, instance: hello.instance, incarnation, started_millis: 0 };
     let Some(open) = mesh.links.claim(&peer, transport) else {
-        return Ok(());
+        return Ok(incarnation);
     };
     tracing::debug!(peer = %peer.instance, %incarnation, transport, "link opened");
     let link = Linked { stream, open, label: format!("{}/{incarnation}", peer.instance) };
     mesh.node
         .cast(NodeServerMessage::ConnectionOpenedExternal { stream: Box::new(link), is_server: end == End::Accepted })
-        .map_err(|_stopped| refused("this process is ending"))
+        .map_err(|_stopped| refused("this process is ending"))?;
+    Ok(incarnation)
 }
 
 async fn exchange<S: Stream>(mesh: &Mesh, stream: &mut S) -> io::Result<Hello> {

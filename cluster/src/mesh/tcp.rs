@@ -16,10 +16,13 @@ use super::Mesh;
 use super::link::{self, End};
 use crate::config::MeshConfig;
 use crate::exit::ActorError;
+use crate::identity::Incarnation;
 
 /// The name that every certificate of a mesh carries beside those of its roles.
 const MESH_NAME: &str = "mesh.alys";
 
+/// How often a dialer looks whether its link still stands. A map look-up.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 const DIAL_FIRST: Duration = Duration::from_millis(100);
 const DIAL_MOST: Duration = Duration::from_secs(5);
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -113,16 +116,21 @@ async fn greet(mesh: &Mesh, stream: TcpStream, acceptor: TlsAcceptor) -> io::Res
     tune(&stream)?;
     let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await??;
     let roles = roles_of(stream.get_ref().1.peer_certificates());
-    link::open(mesh, stream, End::Accepted, "tls", |role| roles.contains(&role)).await
+    link::open(mesh, stream, End::Accepted, "tls", |role| roles.contains(&role)).await.map(|_peer| ())
 }
 
 /// Dials a seed whenever it is not linked. What answers there may change with every restart, so the peer is known
-/// only after the hello: a link that exists already ends the attempt quietly.
+/// only after the hello.
 async fn dial(mesh: Mesh, seed: String, connector: TlsConnector) {
     let mut pause = DIAL_FIRST;
     loop {
         pause = match reach(&mesh, &seed, &connector).await {
-            Ok(()) => DIAL_MOST,
+            Ok(peer) => {
+                while mesh.links.has(peer) {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                DIAL_FIRST
+            }
             Err(cause) => {
                 tracing::debug!(%cause, seed, "cannot reach a seed");
                 (pause * 2).min(DIAL_MOST)
@@ -132,7 +140,7 @@ async fn dial(mesh: Mesh, seed: String, connector: TlsConnector) {
     }
 }
 
-async fn reach(mesh: &Mesh, seed: &str, connector: &TlsConnector) -> io::Result<()> {
+async fn reach(mesh: &Mesh, seed: &str, connector: &TlsConnector) -> io::Result<Incarnation> {
     let name = ServerName::try_from(MESH_NAME).map_err(io::Error::other)?;
     let connect = async {
         let stream = TcpStream::connect(seed).await?;
