@@ -1,0 +1,189 @@
+//! The shell: writes go to the writer thread, reads to blocking threads; neither keeps the mailbox waiting.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use alys_blocks::ChainSpec;
+use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
+use alys_proto::storage::Inbox;
+use alys_proto::{Message, Refused, Reply};
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::core::commit::ChainId;
+use crate::core::form;
+use crate::core::limits::MAX_QUEUED_READS;
+use crate::io::{DATABASE_FILE, Fault, Job, Progress, Store, Writer};
+
+/// The storage role.
+pub struct StorageActor {
+    config: Config,
+    chain: ChainId,
+    progress: Arc<Progress>,
+    /// One permit per read that waits or runs.
+    waiting_reads: Arc<Semaphore>,
+    /// One permit per read that runs.
+    running_reads: Arc<Semaphore>,
+    open: Option<Open>,
+}
+
+struct Open {
+    store: Arc<Store>,
+    writer: Writer,
+}
+
+/// What storage tells itself.
+#[derive(Debug)]
+pub enum Local {
+    /// The writer thread or a read met a fault: the role cannot go on.
+    Faulted(Fault),
+}
+
+impl StorageActor {
+    /// A role that has not opened its database yet.
+    pub fn new(config: Config, spec: &ChainSpec) -> Result<Self, ActorError> {
+        let readers = usize::try_from(config.max_reads).unwrap_or(usize::MAX);
+        if readers == 0 || readers > MAX_QUEUED_READS {
+            return Err(ActorError::Configuration(format!("storage.max_reads must be between 1 and {MAX_QUEUED_READS}")));
+        }
+        Ok(Self {
+            chain: ChainId::of(spec),
+            progress: Arc::default(),
+            waiting_reads: Arc::new(Semaphore::new(MAX_QUEUED_READS)),
+            running_reads: Arc::new(Semaphore::new(readers)),
+            open: None,
+            config,
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.config.data_dir.join(DATABASE_FILE)
+    }
+
+    async fn write(&self, job: Job) {
+        // Absent only before `start` and after `stop`; dropping the job then refuses it.
+        if let Some(open) = &self.open {
+            open.writer.write(job).await;
+        }
+    }
+
+    /// Runs a read on a blocking thread and answers from there.
+    fn read<T, F>(&self, cx: &Cx<Self>, reply: Reply<T>, read: F)
+    where
+        T: Message + 'static,
+        F: FnOnce(&Store) -> Result<Result<T, Refused>, Fault> + Send + 'static,
+    {
+        let Some(open) = &self.open else { return };
+        let Ok(waiting) = self.waiting_reads.clone().try_acquire_owned() else {
+            reply.refuse(Refused::Busy(format!("{MAX_QUEUED_READS} reads are waiting")));
+            return;
+        };
+        let store = open.store.clone();
+        let running = self.running_reads.clone();
+        let faults: LocalSender<Local> = cx.local().clone();
+        tokio::spawn(async move {
+            let _waiting = waiting;
+            // Nobody closes the semaphore, so there is always a permit to come.
+            let _running = running.acquire_owned().await;
+            let outcome = tokio::task::spawn_blocking(move || read(&store)).await;
+            match outcome.unwrap_or_else(|died| Err(Fault::Damaged(format!("a read died: {died}")))) {
+                Ok(answer) => reply.answer(answer),
+                Err(fault) => {
+                    reply.refuse(Refused::Failed(fault.to_string()));
+                    faults.send(Local::Faulted(fault));
+                }
+            }
+        });
+    }
+
+    fn handle_read(&self, cx: &Cx<Self>, message: Inbox) {
+        let too_long = |error: crate::io::AnswerTooLong| Refused::Failed(error.to_string());
+        match message {
+            Inbox::GetHead(_, reply) => self.read(cx, reply, |store| store.head().map(Ok)),
+            Inbox::GetBlocks(request, reply) => self.read(cx, reply, move |store| store.blocks(request).map(Ok)),
+            Inbox::GetBlockByHash(request, reply) => match form::hash("block hash", &request.hash) {
+                Ok(hash) => self.read(cx, reply, move |store| store.block_by_hash(hash).map(Ok)),
+                Err(malformed) => reply.refuse(Refused::Malformed(malformed.to_string())),
+            },
+            Inbox::GetWal(request, reply) => self.read(cx, reply, move |store| Ok(store.wal(request)?.map_err(too_long))),
+            Inbox::GetLedger(request, reply) => self.read(cx, reply, move |store| Ok(store.ledger(request)?.map_err(too_long))),
+            Inbox::GetDocuments(request, reply) => match form::get_documents(&request) {
+                Ok(()) => self.read(cx, reply, move |store| Ok(store.documents(&request)?.map_err(too_long))),
+                Err(malformed) => reply.refuse(Refused::Malformed(malformed.to_string())),
+            },
+            // `handle` has taken the writes.
+            Inbox::CommitBlock(..) | Inbox::AppendWal(..) | Inbox::PutDocuments(..) => {}
+        }
+    }
+}
+
+impl RoleActor for StorageActor {
+    type Inbox = Inbox;
+    type Local = Local;
+
+    async fn start(&mut self, cx: &Cx<Self>) -> Result<(), ActorError> {
+        let (config, chain) = (self.config.clone(), self.chain);
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&config, chain)?;
+            let head = store.head()?;
+            Ok((store, head))
+        });
+        let opened = opened.await.unwrap_or_else(|died| Err(Fault::Damaged(format!("opening died: {died}"))));
+        let (store, head) = opened.map_err(|fault| fault.to_actor_error(&self.path()))?;
+        self.progress.head.store(head.height, Ordering::Relaxed);
+        let store = Arc::new(store);
+        let faults = cx.local().clone();
+        let writer = Writer::start(store.clone(), self.progress.clone(), move |fault| faults.send(Local::Faulted(fault)));
+        let writer = writer.map_err(|fault| fault.to_actor_error(&self.path()))?;
+        tracing::info!(path = %self.path().display(), height = head.height, "database open");
+        self.open = Some(Open { store, writer });
+        Ok(())
+    }
+
+    async fn handle(&mut self, cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
+        match message {
+            Inbox::CommitBlock(request, reply) => self.write(Job::Commit(request, reply)).await,
+            Inbox::AppendWal(request, reply) => self.write(Job::Wal(request, reply)).await,
+            Inbox::PutDocuments(request, reply) => self.write(Job::Documents(request, reply)).await,
+            read => self.handle_read(cx, read),
+        }
+        Ok(())
+    }
+
+    async fn local(&mut self, _cx: &Cx<Self>, message: Local) -> Result<(), ActorError> {
+        let Local::Faulted(fault) = message;
+        Err(fault.to_actor_error(&self.path()))
+    }
+
+    async fn stop(&mut self, _cx: &Cx<Self>) {
+        let Some(open) = self.open.take() else { return };
+        // Reads that still run hold the store; it closes with the last of them.
+        let closed = tokio::task::spawn_blocking(move || {
+            open.writer.stop();
+            Arc::into_inner(open.store).map_or(Ok(()), Store::close)
+        });
+        match closed.await {
+            Ok(Ok(())) => tracing::info!("database closed"),
+            Ok(Err(fault)) => tracing::warn!(fault = %fault, "database closed with a fault"),
+            Err(died) => tracing::warn!(%died, "closing the database died"),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed).to_string();
+        let progress = &self.progress;
+        let fields = vec![
+            ("head", read(&progress.head)),
+            ("writes", read(&progress.writes)),
+            ("transactions", read(&progress.transactions)),
+            ("refused", read(&progress.refused)),
+            ("conflicts", read(&progress.conflicts)),
+            ("reads_waiting", (MAX_QUEUED_READS.saturating_sub(self.waiting_reads.available_permits())).to_string()),
+        ];
+        if progress.conflicts.load(Ordering::Relaxed) > 0 {
+            return Status::degraded("another block was offered for a committed height: see the log".into(), fields);
+        }
+        Status::ready(fields)
+    }
+}

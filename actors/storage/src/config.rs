@@ -1,0 +1,37 @@
+//! What an operator may set about storage.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Configuration of the storage role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the database; made when absent, readable by its owner only.
+    pub data_dir: PathBuf,
+    /// Memory for cached pages, bytes.
+    pub cache_size: u64,
+    /// Reads that run at once.
+    pub max_reads: u32,
+    /// Free bytes below which the role does not start: a commit copies pages before it frees any.
+    pub min_free_space: u64,
+    /// Keep what is needed to reopen at once after a crash, however large the database. Costs a second fsync per
+    /// transaction; without it a reopen after a crash reads the whole file.
+    pub quick_repair: bool,
+    /// Verify every page's checksum at every start. Reads the whole file.
+    pub check_on_open: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data/storage"),
+            cache_size: 32 << 20,
+            max_reads: 4,
+            min_free_space: 64 << 20,
+            quick_repair: true,
+            check_on_open: false,
+        }
+    }
+}

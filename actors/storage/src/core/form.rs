@@ -1,0 +1,203 @@
+//! Whether a request is well-formed. What comes in is bytes of another process: nothing is written before it passed here.
+
+use std::fmt;
+
+use alys_proto::storage::{AppendWal, CommitBlock, Document, GetDocuments, PutDocuments};
+
+use super::limits::{
+    MAX_ADDRESS_BYTES, MAX_BURNS, MAX_CERTIFICATE_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NAME_BYTES, MAX_DOCUMENTS, MAX_FACTS,
+    MAX_WAL_ENTRIES, MAX_WAL_ENTRY_BYTES,
+};
+use alys_blocks::limits::MAX_BLOCK_BYTES;
+
+/// A 32-byte hash, shown as hex.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How a request breaks its contract.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A required part is absent.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A hash is not 32 bytes.
+    #[error("{what} has {length} bytes instead of 32")]
+    NoHash {
+        /// Which.
+        what: &'static str,
+        /// Its length.
+        length: usize,
+    },
+    /// Over a bound of [`super::limits`].
+    #[error("{what}: {length} is more than the allowed {most}")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// How much came.
+        length: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// A burn or fact of another height inside a block.
+    #[error("{what} of height {found} in block {height}")]
+    OtherHeight {
+        /// Burn or fact.
+        what: &'static str,
+        /// Its height.
+        found: u64,
+        /// The block's.
+        height: u64,
+    },
+    /// Burns not in log order, or one twice.
+    #[error("burns are not in log order at log {0}")]
+    BurnOrder(u32),
+}
+
+/// The 32 bytes of a hash.
+pub fn hash(what: &'static str, bytes: &[u8]) -> Result<Hash, Malformed> {
+    <[u8; 32]>::try_from(bytes).map(Hash).map_err(|_| Malformed::NoHash { what, length: bytes.len() })
+}
+
+fn at_most(what: &'static str, length: usize, most: usize) -> Result<(), Malformed> {
+    if length > most { Err(Malformed::TooMuch { what, length, most }) } else { Ok(()) }
+}
+
+/// What every table row of a block is made from.
+#[derive(Debug)]
+pub struct BlockKeys {
+    /// Its height.
+    pub height: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its parent's hash.
+    pub parent: Hash,
+}
+
+/// Checks a block and its ledger delta.
+pub fn commit(request: &CommitBlock) -> Result<BlockKeys, Malformed> {
+    let block = request.block.as_ref().ok_or(Malformed::Missing("block"))?;
+    let keys = BlockKeys {
+        height: block.height,
+        hash: hash("block hash", &block.hash)?,
+        parent: hash("parent hash", &request.parent_hash)?,
+    };
+    if block.block.is_empty() {
+        return Err(Malformed::Missing("block bytes"));
+    }
+    at_most("block bytes", block.block.len(), MAX_BLOCK_BYTES)?;
+    at_most("certificate bytes", block.certificate.len(), MAX_CERTIFICATE_BYTES)?;
+    at_most("burns", block.burns.len(), MAX_BURNS)?;
+    let mut last_log = None;
+    for burn in &block.burns {
+        if burn.height != keys.height {
+            return Err(Malformed::OtherHeight { what: "burn", found: burn.height, height: keys.height });
+        }
+        if last_log.is_some_and(|last| last >= burn.log_index) {
+            return Err(Malformed::BurnOrder(burn.log_index));
+        }
+        at_most("bytes of a burn's address", burn.bitcoin_address.len(), MAX_ADDRESS_BYTES)?;
+        last_log = Some(burn.log_index);
+    }
+    let facts = request.ledger.as_ref().map_or(&[][..], |ledger| &ledger.facts);
+    at_most("ledger facts", facts.len(), MAX_FACTS)?;
+    for fact in facts {
+        if fact.height != keys.height {
+            return Err(Malformed::OtherHeight { what: "ledger fact", found: fact.height, height: keys.height });
+        }
+        if fact.fact.is_none() {
+            return Err(Malformed::Missing("what a ledger fact states"));
+        }
+    }
+    Ok(keys)
+}
+
+/// Checks a WAL append.
+pub fn append_wal(request: &AppendWal) -> Result<(), Malformed> {
+    at_most("wal entries", request.entries.len(), MAX_WAL_ENTRIES)?;
+    request.entries.iter().try_for_each(|entry| at_most("bytes of a wal entry", entry.len(), MAX_WAL_ENTRY_BYTES))
+}
+
+/// Checks a put.
+pub fn put_documents(request: &PutDocuments) -> Result<(), Malformed> {
+    at_most("documents", request.documents.len(), MAX_DOCUMENTS)?;
+    request.documents.iter().try_for_each(document)
+}
+
+fn document(document: &Document) -> Result<(), Malformed> {
+    document_name(&document.owner, &document.key)?;
+    if document.key.is_empty() {
+        return Err(Malformed::Missing("a document's key"));
+    }
+    at_most("bytes of a document", document.value.len(), MAX_DOCUMENT_BYTES)
+}
+
+/// Checks a read of documents.
+pub fn get_documents(request: &GetDocuments) -> Result<(), Malformed> {
+    document_name(&request.owner, &request.prefix)
+}
+
+fn document_name(owner: &str, key: &str) -> Result<(), Malformed> {
+    if owner.is_empty() {
+        return Err(Malformed::Missing("a document's owner"));
+    }
+    at_most("bytes of a document's owner", owner.len(), MAX_DOCUMENT_NAME_BYTES)?;
+    at_most("bytes of a document's key", key.len(), MAX_DOCUMENT_NAME_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use alys_proto::common::Burn;
+    use alys_proto::storage::{LedgerDelta, LedgerFact};
+
+    use super::*;
+    use crate::tests::kit;
+
+    #[test]
+    fn each_breach_of_a_block_is_refused() {
+        type Breach = (&'static str, fn(&mut CommitBlock));
+        let breaches: [Breach; 9] = [
+            ("block is missing", |r| r.block = None),
+            ("block hash", |r| r.block.as_mut().unwrap().hash.truncate(31)),
+            ("parent hash", |r| r.parent_hash.clear()),
+            ("block bytes is missing", |r| r.block.as_mut().unwrap().block.clear()),
+            ("block bytes:", |r| r.block.as_mut().unwrap().block = vec![0; MAX_BLOCK_BYTES + 1]),
+            ("certificate", |r| r.block.as_mut().unwrap().certificate = vec![0; MAX_CERTIFICATE_BYTES + 1]),
+            ("burn of height", |r| r.block.as_mut().unwrap().burns = vec![Burn { height: 9, ..Burn::default() }]),
+            ("log order", |r| {
+                r.block.as_mut().unwrap().burns =
+                    vec![Burn { height: 1, ..Burn::default() }, Burn { height: 1, ..Burn::default() }];
+            }),
+            ("ledger fact", |r| r.ledger = Some(LedgerDelta { facts: vec![LedgerFact { height: 1, fact: None }] })),
+        ];
+        assert!(commit(&kit::chain(1)[0]).is_ok());
+        for (says, breach) in breaches {
+            let mut request = kit::chain(1)[0].clone();
+            breach(&mut request);
+            assert!(commit(&request).unwrap_err().to_string().contains(says), "{says}");
+        }
+    }
+
+    #[test]
+    fn documents_need_an_owner_and_a_key() {
+        let put = |owner: &str, key: &str| PutDocuments {
+            documents: vec![Document { owner: owner.into(), key: key.into(), value: vec![1] }],
+        };
+        assert!(put_documents(&put("bridge", "cursor")).is_ok());
+        assert!(put_documents(&put("", "cursor")).is_err());
+        assert!(put_documents(&put("bridge", "")).is_err());
+        assert!(put_documents(&put("bridge", &"k".repeat(MAX_DOCUMENT_NAME_BYTES + 1))).is_err());
+    }
+}

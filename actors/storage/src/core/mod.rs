@@ -1,0 +1,7 @@
+//! What storage decides without touching a disk: which requests are well-formed, which block may be committed, which
+//! requests share a transaction.
+
+pub mod batch;
+pub mod commit;
+pub mod form;
+pub mod limits;

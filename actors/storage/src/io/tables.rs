@@ -1,0 +1,35 @@
+//! The tables and their encodings. Keys sort as their tuples do; values are raw bytes or protobuf messages, whose
+//! encoding is stable as long as their `.proto` only grows. Any other change needs a new [`SCHEMA`] and a migration.
+
+use redb::TableDefinition;
+
+/// Version of everything in this file.
+pub(super) const SCHEMA: u64 = 1;
+
+/// What the database is: see the `META_` keys. Numbers are 8 bytes, little endian.
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// [`SCHEMA`] of the build that wrote the database.
+pub(super) const META_SCHEMA: &str = "schema";
+/// EVM chain id.
+pub(super) const META_CHAIN_ID: &str = "chain_id";
+/// Genesis hash.
+pub(super) const META_GENESIS: &str = "genesis";
+/// Newest height that the WAL was written for.
+pub(super) const META_WAL_HEIGHT: &str = "wal_height";
+
+/// (hash, parent hash, SSZ block).
+pub(super) type BlockRow = (&'static [u8; 32], &'static [u8; 32], &'static [u8]);
+/// Height → block. The last row is the head.
+pub(super) const BLOCKS: TableDefinition<u64, BlockRow> = TableDefinition::new("blocks");
+/// Block hash → height.
+pub(super) const HEIGHTS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("heights");
+/// Height → SSZ certificate.
+pub(super) const CERTIFICATES: TableDefinition<u64, &[u8]> = TableDefinition::new("certificates");
+/// (height, log index) → `alys.common.Burn`.
+pub(super) const BURNS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("burns");
+/// (height, index within the block) → `alys.storage.LedgerFact`.
+pub(super) const FACTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("facts");
+/// (height, sequence) → consensus WAL entry. Rows of one height only.
+pub(super) const WAL: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("wal");
+/// (owner, key) → document.
+pub(super) const DOCUMENTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("documents");

@@ -1,0 +1,122 @@
+//! What each write does inside a transaction. A refused request has changed nothing when it returns, so the others of
+//! its batch go on; a fault aborts the whole transaction.
+
+use alys_proto::storage::{AppendWal, CommitBlock, Head, PutDocuments};
+use prost::Message as _;
+use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
+
+use super::fault::Fault;
+use super::open::optional_number;
+use super::tables::{BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_WAL_HEIGHT, WAL};
+use crate::core::commit::{self, ChainId, CommitRefusal, Tip, Verdict};
+use crate::core::form::{self, BlockKeys, Hash, Malformed};
+use crate::core::limits::MAX_WAL_ENTRIES_PER_HEIGHT;
+
+/// Why a write changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WriteRefusal {
+    /// It breaks its contract.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The block may not become the head.
+    #[error(transparent)]
+    Commit(#[from] CommitRefusal),
+    /// The WAL is at a later height: an entry of an earlier one would not be kept.
+    #[error("the wal is at height {newest}, an entry of height {height} would be lost")]
+    OldWal {
+        /// Of the entry.
+        height: u64,
+        /// Of the WAL.
+        newest: u64,
+    },
+    /// Too many entries without a block.
+    #[error("height {0} has {MAX_WAL_ENTRIES_PER_HEIGHT} wal entries and no block: consensus is stuck")]
+    WalFull(u64),
+}
+
+/// A write's answer inside what aborts the transaction.
+pub(super) type Written<T> = Result<Result<T, WriteRefusal>, Fault>;
+
+/// Head, block, certificate, burns and ledger facts move together.
+pub(super) fn commit_block(transaction: &WriteTransaction, chain: ChainId, request: &CommitBlock) -> Written<Head> {
+    let (keys, block) = match (form::commit(request), &request.block) {
+        (Ok(keys), Some(block)) => (keys, block),
+        (Err(malformed), _) => return Ok(Err(malformed.into())),
+        (_, None) => return Ok(Err(Malformed::Missing("block").into())),
+    };
+    let tip = match judge(transaction, chain, &keys)? {
+        (tip, Ok(Verdict::AlreadyCommitted)) => return Ok(Ok(Head { height: tip.height, hash: tip.hash.0.to_vec() })),
+        (_, Err(refusal)) => return Ok(Err(refusal.into())),
+        (_, Ok(Verdict::Commit)) => Head { height: keys.height, hash: keys.hash.0.to_vec() },
+    };
+    transaction.open_table(BLOCKS)?.insert(keys.height, (&keys.hash.0, &keys.parent.0, block.block.as_slice()))?;
+    transaction.open_table(HEIGHTS)?.insert(&keys.hash.0, keys.height)?;
+    transaction.open_table(CERTIFICATES)?.insert(keys.height, block.certificate.as_slice())?;
+    let mut burns = transaction.open_table(BURNS)?;
+    for burn in &block.burns {
+        burns.insert((keys.height, burn.log_index), burn.encode_to_vec().as_slice())?;
+    }
+    let mut rows = transaction.open_table(FACTS)?;
+    let facts = request.ledger.iter().flat_map(|ledger| &ledger.facts);
+    for (index, fact) in (0u32..).zip(facts) {
+        rows.insert((keys.height, index), fact.encode_to_vec().as_slice())?;
+    }
+    Ok(Ok(tip))
+}
+
+fn judge(
+    transaction: &WriteTransaction,
+    chain: ChainId,
+    keys: &BlockKeys,
+) -> Result<(Tip, Result<Verdict, CommitRefusal>), Fault> {
+    let blocks = transaction.open_table(BLOCKS)?;
+    let genesis = Tip { height: 0, hash: chain.genesis };
+    let tip = blocks.last()?.map_or(genesis, |(height, row)| Tip { height: height.value(), hash: Hash(*row.value().0) });
+    let stored = blocks.get(keys.height)?.map(|row| Hash(*row.value().0));
+    Ok((tip, commit::judge(tip, stored, keys.height, keys.hash, keys.parent)))
+}
+
+/// Entries go behind those of the same height; those of other heights go.
+pub(super) fn append_wal(transaction: &WriteTransaction, request: &AppendWal) -> Written<()> {
+    if let Err(malformed) = form::append_wal(request) {
+        return Ok(Err(malformed.into()));
+    }
+    let height = request.height;
+    let mut meta = transaction.open_table(META)?;
+    let newest = optional_number(&meta, META_WAL_HEIGHT)?;
+    let mut wal = transaction.open_table(WAL)?;
+    match newest {
+        Some(newest) if newest > height => return Ok(Err(WriteRefusal::OldWal { height, newest })),
+        Some(newest) if newest == height => {}
+        _ => {
+            wal.retain(|_, _| false)?;
+            meta.insert(META_WAL_HEIGHT, height.to_le_bytes().as_slice())?;
+        }
+    }
+    let first = wal.last()?.map_or(0, |(key, _)| key.value().1.saturating_add(1));
+    let incoming = u64::try_from(request.entries.len()).unwrap_or(u64::MAX);
+    if wal.len()?.saturating_add(incoming) > MAX_WAL_ENTRIES_PER_HEIGHT {
+        return Ok(Err(WriteRefusal::WalFull(height)));
+    }
+    for (sequence, entry) in (first..).zip(&request.entries) {
+        wal.insert((height, sequence), entry.as_slice())?;
+    }
+    Ok(Ok(()))
+}
+
+/// Every document of the request or none.
+pub(super) fn put_documents(transaction: &WriteTransaction, request: &PutDocuments) -> Written<()> {
+    if let Err(malformed) = form::put_documents(request) {
+        return Ok(Err(malformed.into()));
+    }
+    let mut documents = transaction.open_table(DOCUMENTS)?;
+    for document in &request.documents {
+        let name = (document.owner.as_str(), document.key.as_str());
+        if document.value.is_empty() {
+            documents.remove(name)?;
+        } else {
+            documents.insert(name, document.value.as_slice())?;
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,81 @@
+//! The role in its shell: messages in, answers out.
+
+use alys_blocks::ChainSpec;
+use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
+use alys_cluster::{ActorError, testing};
+use alys_proto::Refused;
+use alys_proto::storage::{
+    AppendWal, CommitBlock, Document, GetBlockByHash, GetBlocks, GetDocuments, GetHead, GetLedger, GetWal, PutDocuments,
+};
+use tempfile::TempDir;
+
+use super::kit::{block, config, hash};
+use crate::StorageActor;
+
+fn spec() -> ChainSpec {
+    ChainSpec {
+        name: "test".into(),
+        chain_id: 212_121,
+        genesis_time: 1_700_000_000,
+        slot_millis: 2_000,
+        validators: vec![[1; 32].into()],
+        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
+        federation: FederationSpec {
+            threshold: 1,
+            members: vec![FederationMember { name: "a".into(), public_key: [3; 32].into() }],
+        },
+        peg: PegSpec::default(),
+        execution: ExecutionSpec::default(),
+    }
+}
+
+fn first() -> CommitBlock {
+    CommitBlock { parent_hash: spec().genesis_hash().to_vec(), ..block(1, 0xaa) }
+}
+
+#[tokio::test]
+async fn every_message_is_answered_and_survives_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let storage = testing::start(StorageActor::new(config(&folder), &spec()).unwrap());
+    let remote = storage.remote.clone();
+    assert_eq!(remote.ask(GetHead {}).await.unwrap().height, 0);
+    assert_eq!(remote.ask(first()).await.unwrap().height, 1);
+    let document = Document { owner: "bridge".into(), key: "cursor".into(), value: vec![1] };
+    remote.ask(PutDocuments { documents: vec![document] }).await.unwrap();
+    remote.ask(AppendWal { height: 2, entries: vec![vec![9]] }).await.unwrap();
+    drop(storage.stop().await.unwrap());
+
+    let storage = testing::start(StorageActor::new(config(&folder), &spec()).unwrap());
+    let remote = storage.remote.clone();
+    assert_eq!(remote.ask(GetHead {}).await.unwrap().height, 1);
+    assert_eq!(remote.ask(GetBlocks { from_height: 1, limit: 9 }).await.unwrap().blocks.len(), 1);
+    assert_eq!(remote.ask(GetBlockByHash { hash: hash(1, 0xaa) }).await.unwrap().blocks.len(), 1);
+    assert_eq!(remote.ask(GetLedger::default()).await.unwrap().facts.len(), 2);
+    assert_eq!(remote.ask(GetWal { height: 2, ..GetWal::default() }).await.unwrap().entries, [vec![9]]);
+    let documents = remote.ask(GetDocuments { owner: "bridge".into(), prefix: String::new() }).await.unwrap().documents;
+    assert_eq!(documents.len(), 1);
+    let malformed = remote.ask(GetBlockByHash { hash: vec![1] }).await.unwrap_err();
+    assert!(matches!(malformed, Refused::Malformed(_)), "{malformed}");
+    let refused = remote.ask(block(5, 0xaa)).await.unwrap_err();
+    assert!(matches!(refused, Refused::Failed(_)), "{refused}");
+    storage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_another_chain_ends_the_role_with_a_configuration_error() {
+    let folder = TempDir::new().unwrap();
+    let storage = testing::start(StorageActor::new(config(&folder), &spec()).unwrap());
+    storage.remote.ask(GetHead {}).await.unwrap();
+    storage.stop().await.unwrap();
+    let other = ChainSpec { chain_id: 1, ..spec() };
+    let storage = testing::start(StorageActor::new(config(&folder), &other).unwrap());
+    let Err(error) = storage.stop().await else { panic!("it started on another chain's database") };
+    assert!(matches!(error, ActorError::Configuration(_)), "{error}");
+}
+
+#[test]
+fn no_readers_is_a_configuration_error() {
+    let folder = TempDir::new().unwrap();
+    let config = crate::Config { max_reads: 0, ..config(&folder) };
+    assert!(matches!(StorageActor::new(config, &spec()), Err(ActorError::Configuration(_))));
+}

@@ -1,0 +1,9 @@
+//! Storage as a whole: a real database in a folder of its own.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions)]
+
+mod actor;
+mod commit;
+mod faults;
+pub(crate) mod kit;
+mod model;
+mod writes;
