@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Address, Amount, BlockHash, Network, Transaction, Txid};
-use corepc_client::client_async::{Auth, Client};
+use corepc_client::{Auth, Client};
 use eyre::{OptionExt, WrapErr, bail, ensure};
 use rustix::process::{Pid, Signal};
 use serde::de::DeserializeOwned;
