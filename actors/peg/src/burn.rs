@@ -22,7 +22,7 @@ use alys_proto::{Sats, Wei};
 use bitcoin::address::{Address, AddressData, NetworkUnchecked};
 use bitcoin::{ScriptBuf, WitnessVersion, XOnlyPublicKey};
 
-use crate::{FeeRate, Federation};
+use crate::{Federation, FeeRate};
 
 /// Longest address text: bech32 allows 90 characters.
 const MAX_ADDRESS_BYTES: usize = 90;

@@ -72,7 +72,8 @@ impl TryFrom<&PayoutRecorded> for blocks::Payout {
 
     fn try_from(recorded: &PayoutRecorded) -> Result<Self, ClaimTooLarge> {
         Ok(Self {
-            transaction: VariableList::new(consensus::serialize(&recorded.transaction)).map_err(|_| ClaimTooLarge("transaction"))?,
+            transaction: VariableList::new(consensus::serialize(&recorded.transaction))
+                .map_err(|_| ClaimTooLarge("transaction"))?,
             fee_rate: recorded.fee_rate.0,
             burns: VariableList::new(recorded.burns.clone()).map_err(|_| ClaimTooLarge("list of burns"))?,
         })

@@ -82,10 +82,8 @@ impl Federation {
         let Descriptor::Tr(taproot) = &descriptor else { return Err(FederationError::Shape) };
         let (_, leaf) = taproot.iter_scripts().next().ok_or(FederationError::Shape)?;
         let leaf_script = leaf.encode();
-        let control_block = taproot
-            .spend_info()
-            .control_block(&(leaf_script.clone(), LeafVersion::TapScript))
-            .ok_or(FederationError::Shape)?;
+        let control_block =
+            taproot.spend_info().control_block(&(leaf_script.clone(), LeafVersion::TapScript)).ok_or(FederationError::Shape)?;
         let script_pubkey = descriptor.script_pubkey();
         let address = taproot.address(network);
         Ok(Self(Arc::new(Parts { threshold, members, network, descriptor, script_pubkey, address, leaf_script, control_block })))

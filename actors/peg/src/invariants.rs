@@ -67,12 +67,17 @@ impl PegInvariant {
         match self {
             Self::P1 => ("PEG-1", "supply is minted minus burned, and the coins held cover supply and payouts owed"),
             Self::P2 => ("PEG-2", "an outpoint is minted at most once, ever"),
-            Self::P3 => ("PEG-3", "the minted amount is the output's value minus the declared fee, to the recipient the deposit names"),
+            Self::P3 => {
+                ("PEG-3", "the minted amount is the output's value minus the declared fee, to the recipient the deposit names")
+            }
             Self::P4 => ("PEG-4", "a deposit counts only deep enough in the Bitcoin chain that the block commits to"),
             Self::P5 => ("PEG-5", "withdrawals in the payload equal the justified ones exactly"),
             Self::P6 => ("PEG-6", "a burn is paid at most once"),
             Self::P7 => ("PEG-7", "every committed burn is paid or refunded, with a stored reason"),
-            Self::P8 => ("PEG-8", "a payout pays pending burns and at most one change, its fee within bounds, its inputs ours and confirmed"),
+            Self::P8 => (
+                "PEG-8",
+                "a payout pays pending burns and at most one change, its fee within bounds, its inputs ours and confirmed",
+            ),
             Self::P9 => ("PEG-9", "change goes only to the federation's own script"),
             Self::P10 => ("PEG-10", "no coin is in two live transactions"),
             Self::P11 => ("PEG-11", "a spent coin stays spent"),

@@ -166,7 +166,10 @@ impl Ledger {
             ledger.apply_at(Height(height), &typed).map_err(|source| ReplayError::Rule { height, source })?;
         }
         if ledger.height > head {
-            return Err(ReplayError::Rule { height: ledger.height.0, source: Violation::Height { expected: head, found: ledger.height } });
+            return Err(ReplayError::Rule {
+                height: ledger.height.0,
+                source: Violation::Height { expected: head, found: ledger.height },
+            });
         }
         ledger.height = head;
         Ok(ledger)

@@ -24,7 +24,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, Sequence, Transaction, TxIn, TxOut};
 
-use crate::{Coin, FeeRate, Federation, Ledger, PayableBurn, PayoutRecorded, burn};
+use crate::{Coin, Federation, FeeRate, Ledger, PayableBurn, PayoutRecorded, burn};
 
 pub use fees::{MAX_STANDARD_WEIGHT, input_vsize, signed_vsize, signed_weight};
 use select::Selection;

@@ -126,8 +126,13 @@ pub fn confirmations(view: &BitcoinView, bitcoin_height: u32) -> u32 {
 }
 
 /// Checks a deposit's proof against the view that the sidechain block commits to. See the module for what is left.
-pub fn verify(proof: &PegInProof, view: &BitcoinView, federation: &Federation, rules: &PegRules) -> Result<VerifiedDeposit, ProofRefusal> {
-    if consensus::serialize(&proof.transaction).len() == INNER_NODE_BYTES {
+pub fn verify(
+    proof: &PegInProof,
+    view: &BitcoinView,
+    federation: &Federation,
+    rules: &PegRules,
+) -> Result<VerifiedDeposit, ProofRefusal> {
+    if proof.transaction.base_size() == INNER_NODE_BYTES {
         return Err(ProofRefusal::InnerNode);
     }
     if proof.transaction.compute_txid() != proof.outpoint.txid {
@@ -144,7 +149,12 @@ pub fn verify(proof: &PegInProof, view: &BitcoinView, federation: &Federation, r
 }
 
 /// Checks that a payout is in a Bitcoin block deep enough under the view. `block_hash` is the block the claim names.
-pub fn verify_inclusion(proof: &InclusionProof, block_hash: B256, view: &BitcoinView, rules: &PegRules) -> Result<Included, ProofRefusal> {
+pub fn verify_inclusion(
+    proof: &InclusionProof,
+    block_hash: B256,
+    view: &BitcoinView,
+    rules: &PegRules,
+) -> Result<Included, ProofRefusal> {
     let included = included(proof.txid, &proof.merkle, proof.bitcoin_height)?;
     if included.block.hash != block_hash {
         return Err(ProofRefusal::OtherBlock);
@@ -210,7 +220,13 @@ pub(crate) fn decode_merkle(bytes: &[u8]) -> Result<MerkleBlock, ProofRefusal> {
 impl PegInProof {
     /// The proof that bridge makes of a block it has: the deposit's transaction, the block's header and all its
     /// transaction ids. Witnesses are removed. `None` when the transaction is not among them.
-    pub fn new(deposit: &Deposit, transaction: &Transaction, header: &bitcoin::block::Header, block_txids: &[Txid], bitcoin_height: u32) -> Option<Self> {
+    pub fn new(
+        deposit: &Deposit,
+        transaction: &Transaction,
+        header: &bitcoin::block::Header,
+        block_txids: &[Txid],
+        bitcoin_height: u32,
+    ) -> Option<Self> {
         let mut stripped = transaction.clone();
         for input in &mut stripped.input {
             input.witness.clear();
@@ -234,6 +250,8 @@ impl InclusionProof {
             return None;
         }
         let merkle = MerkleBlock::from_header_txids_with_predicate(header, block_txids, |candidate| *candidate == txid);
+        // A fresh tree lacks the padding bits of its encoding; with them it equals what everybody else decodes.
+        let merkle = consensus::deserialize(&consensus::serialize(&merkle)).ok()?;
         Some(Self { txid, merkle, bitcoin_height })
     }
 

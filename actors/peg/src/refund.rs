@@ -23,13 +23,18 @@ pub enum RefundRefusal {
 /// All refunds that are due after the parent block, oldest burn first: those that no fee rate could pay, and with a
 /// fee rate also those that it eats.
 pub fn due(parent: &Ledger, fee_rate: Option<FeeRate>) -> Vec<Refunded> {
-    let hopeless = parent
-        .pending_burns()
-        .filter_map(|burned| burn::classify(burned, parent.federation()).err().map(|reason| Refunded { burn: burned.id, reason }));
+    let hopeless = parent.pending_burns().filter_map(|burned| {
+        burn::classify(burned, parent.federation()).err().map(|reason| Refunded { burn: burned.id, reason })
+    });
     let eaten = fee_rate.map(|rate| eaten(parent, rate)).unwrap_or_default();
     let reason = fee_rate.map(RefundReason::EatenByFee);
     let mut due: Vec<Refunded> = hopeless.collect();
-    due.extend(eaten.into_iter().zip(std::iter::repeat(reason)).filter_map(|(burn, reason)| reason.map(|reason| Refunded { burn, reason })));
+    due.extend(
+        eaten
+            .into_iter()
+            .zip(std::iter::repeat(reason))
+            .filter_map(|(burn, reason)| reason.map(|reason| Refunded { burn, reason })),
+    );
     due.sort_by_key(|refunded| refunded.burn);
     due
 }

@@ -112,7 +112,12 @@ impl Session {
         let mut cache = SighashCache::new(&transaction);
         for input in 0..inputs {
             let sighash = cache
-                .taproot_script_spend_signature_hash(input, &Prevouts::All(&prevouts), federation.leaf_hash(), TapSighashType::Default)
+                .taproot_script_spend_signature_hash(
+                    input,
+                    &Prevouts::All(&prevouts),
+                    federation.leaf_hash(),
+                    TapSighashType::Default,
+                )
                 .map_err(|source| SigningError::Sighash { input, source })?;
             sighashes.push(sighash);
         }
@@ -193,7 +198,8 @@ impl Session {
     pub fn finish(&self) -> Result<Transaction, SigningError> {
         let mut signed = self.transaction.clone();
         for (input, (txin, of_input)) in signed.input.iter_mut().zip(&self.signatures).enumerate() {
-            let bytes: BTreeMap<usize, [u8; 64]> = of_input.iter().map(|(member, signature)| (*member, signature.serialize())).collect();
+            let bytes: BTreeMap<usize, [u8; 64]> =
+                of_input.iter().map(|(member, signature)| (*member, signature.serialize())).collect();
             let witness = self.federation.witness(|member| bytes.get(&member).map(<[u8; 64]>::as_slice));
             txin.witness = witness.ok_or(SigningError::Incomplete {
                 input,
@@ -216,7 +222,8 @@ impl Session {
         }
         for (position, output) in self.transaction.output.iter().enumerate() {
             if output.script_pubkey.as_script() == self.federation.script_pubkey() {
-                psbt.update_output_with_descriptor(position, descriptor).map_err(|cause| SigningError::Descriptor(cause.to_string()))?;
+                psbt.update_output_with_descriptor(position, descriptor)
+                    .map_err(|cause| SigningError::Descriptor(cause.to_string()))?;
             }
         }
         let leaf = self.federation.leaf_hash();

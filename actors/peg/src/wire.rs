@@ -176,7 +176,10 @@ impl TryFrom<&storage::PayoutSettled> for PayoutSettled {
     type Error = WireError;
 
     fn try_from(message: &storage::PayoutSettled) -> Result<Self, WireError> {
-        Ok(Self { txid: txid_from_bytes(hash(&message.txid, "txid")?), bitcoin_block: bitcoin_block(message.bitcoin_block.as_ref())? })
+        Ok(Self {
+            txid: txid_from_bytes(hash(&message.txid, "txid")?),
+            bitcoin_block: bitcoin_block(message.bitcoin_block.as_ref())?,
+        })
     }
 }
 

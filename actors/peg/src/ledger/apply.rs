@@ -218,7 +218,9 @@ impl Ledger {
         if rest.next().is_some() {
             return Err(Violation::PayoutForm(txid));
         }
-        if change.script_pubkey.as_script() != self.federation.script_pubkey() || change.value < change.script_pubkey.minimal_non_dust() {
+        if change.script_pubkey.as_script() != self.federation.script_pubkey()
+            || change.value < change.script_pubkey.minimal_non_dust()
+        {
             return Err(Violation::ChangeElsewhere(txid));
         }
         // Its age comes when it is settled.

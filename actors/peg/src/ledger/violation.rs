@@ -71,7 +71,9 @@ impl Violation {
             Self::MintedAmount(_) | Self::MintedToNobody(_) => PegInvariant::P3,
             Self::BurnedTwice(_) | Self::BurnNotPending(_) => PegInvariant::P6,
             Self::UnknownBurn(_) | Self::RefundAmount(_) => PegInvariant::P7,
-            Self::PayoutOutput { .. } | Self::PayoutFee { .. } | Self::PayoutFeeRate(_) | Self::UnknownInput { .. } => PegInvariant::P8,
+            Self::PayoutOutput { .. } | Self::PayoutFee { .. } | Self::PayoutFeeRate(_) | Self::UnknownInput { .. } => {
+                PegInvariant::P8
+            }
             Self::ChangeElsewhere(_) => PegInvariant::P9,
             Self::InputInFlight { .. } => PegInvariant::P10,
             Self::InputSpent { .. } => PegInvariant::P11,

@@ -6,7 +6,7 @@ use bitcoin::{Transaction, Weight};
 
 use super::select::Selection;
 use super::{change_output, pay_to, unsigned};
-use crate::{FeeRate, Federation, PayableBurn};
+use crate::{Federation, FeeRate, PayableBurn};
 
 /// Heaviest transaction that Bitcoin nodes relay, weight units.
 pub const MAX_STANDARD_WEIGHT: u64 = 400_000;
@@ -56,7 +56,12 @@ pub(super) struct Paid {
 }
 
 /// Splits the cost. The burns that would receive less than dust, if any, are the error.
-pub(super) fn pay(batch: &[&PayableBurn], selection: &Selection, fee_rate: FeeRate, federation: &Federation) -> Result<Paid, Vec<BurnRef>> {
+pub(super) fn pay(
+    batch: &[&PayableBurn],
+    selection: &Selection,
+    fee_rate: FeeRate,
+    federation: &Federation,
+) -> Result<Paid, Vec<BurnRef>> {
     let mut outputs: Vec<_> = batch.iter().map(|burn| pay_to(burn, burn.amount)).collect();
     outputs.extend(selection.change.map(|value| change_output(value, federation)));
     let vsize = signed_vsize(&unsigned(&selection.coins, outputs), federation);
