@@ -1,1 +1,7 @@
-//! placeholder
+//! The harness: real processes around the code under test, and the programs behind `make demo` and `make bench`.
+
+pub mod bench;
+pub mod bitcoind;
+pub mod cluster;
+pub mod demo;
+pub mod ethereum;
