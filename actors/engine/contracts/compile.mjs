@@ -8,7 +8,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const SOLC = "0.8.30";
@@ -16,7 +16,7 @@ const SETTINGS = {
   evmVersion: "cancun",
   optimizer: { enabled: true, runs: 1000000 },
   metadata: { bytecodeHash: "none", appendCBOR: false },
-  outputSelection: { "*": { "*": ["abi", "evm.deployedBytecode.object"] } },
+  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } },
 };
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -34,28 +34,32 @@ function compiler() {
   return solc;
 }
 
-function compile() {
-  const sources = { "Bridge.sol": { content: readFileSync(join(here, "Bridge.sol"), "utf8") } };
-  const input = { language: "Solidity", sources, settings: SETTINGS };
+/** Compiles the one contract of a file that has its name: { abi, creation, runtime }, codes in hex. */
+export function compile(path) {
+  const [file, name] = [basename(path), basename(path, ".sol")];
+  const input = { language: "Solidity", sources: { [file]: { content: readFileSync(path, "utf8") } }, settings: SETTINGS };
   const output = JSON.parse(compiler().compile(JSON.stringify(input)));
   const complaints = output.errors ?? [];
   if (complaints.length > 0) throw new Error(complaints.map((one) => one.formattedMessage).join("\n"));
-  const contract = output.contracts["Bridge.sol"].Bridge;
-  return {
-    "bridge.bin-runtime": `${contract.evm.deployedBytecode.object}\n`,
-    "bridge.abi.json": `${JSON.stringify(contract.abi, null, 2)}\n`,
-  };
+  const { abi, evm } = output.contracts[file][name];
+  return { abi, creation: evm.bytecode.object, runtime: evm.deployedBytecode.object };
 }
 
-const check = process.argv.includes("--check");
-let stale = 0;
-for (const [name, text] of Object.entries(compile())) {
-  const path = join(here, name);
-  if (!check) {
-    writeFileSync(path, text);
-  } else if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
-    console.error(`${name} does not come from Bridge.sol: run node compile.mjs and commit the result`);
-    stale = 1;
+/** Writes files, or with --check compares them and fails when they differ. */
+export function publish(folder, files) {
+  const check = process.argv.includes("--check");
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(folder, name);
+    if (!check) {
+      writeFileSync(path, text);
+    } else if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
+      console.error(`${name} does not come from its source: compile again and commit the result`);
+      process.exitCode = 1;
+    }
   }
 }
-process.exitCode = stale;
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { abi, runtime } = compile(join(here, "Bridge.sol"));
+  publish(here, { "bridge.bin-runtime": `${runtime}\n`, "bridge.abi.json": `${JSON.stringify(abi, null, 2)}\n` });
+}

@@ -1,0 +1,32 @@
+//! Ethereum JSON-RPC for wallets and tools, over HTTP and WebSocket.
+//!
+//! Methods read committed blocks only: what was answered is final, so `latest`, `safe`, `finalized` and `pending` name
+//! the same block (nonces at `pending` count the pool). Each method runs on a blocking thread, in one of two bounded lanes
+//! (see `backend`): slow calls hold up neither quick ones nor the role's mailbox.
+//!
+//! | file       | methods                                                                                     |
+//! |------------|---------------------------------------------------------------------------------------------|
+//! | `methods`  | `web3_*`, `net_*`, `eth_chainId`, `eth_syncing`, `eth_accounts`; registers all               |
+//! | `account`  | `eth_getBalance`, `eth_getTransactionCount`, `eth_getCode`, `eth_getStorageAt`               |
+//! | `block`    | `eth_blockNumber`, `eth_getBlock…`, `eth_getUncle…`                                          |
+//! | `transact` | `eth_sendRawTransaction`, `eth_getTransaction…`, `eth_getBlockReceipts`, `txpool_*`          |
+//! | `call`     | `eth_call`, `eth_estimateGas`                                                               |
+//! | `fees`     | `eth_gasPrice`, `eth_maxPriorityFeePerGas`, `eth_feeHistory`, `eth_blobBaseFee`              |
+//! | `logs`     | `eth_getLogs`                                                                               |
+
+mod account;
+mod backend;
+mod block;
+mod call;
+mod config;
+mod convert;
+mod failure;
+mod fees;
+mod logs;
+mod methods;
+mod server;
+mod transact;
+
+pub use backend::Handle;
+pub use config::Config;
+pub use server::{RpcError, ServerHandle, serve};
