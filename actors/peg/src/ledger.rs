@@ -240,6 +240,11 @@ impl Ledger {
         self.coins.iter()
     }
 
+    /// All coins that a payout may spend, together.
+    pub fn spendable(&self) -> Sats {
+        self.coins.total()
+    }
+
     /// Whether an outpoint is a coin that a payout may spend.
     pub fn is_spendable(&self, outpoint: &OutPoint) -> bool {
         self.coins.get(outpoint).is_some()

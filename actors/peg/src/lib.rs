@@ -12,8 +12,10 @@
 //! | What is the next payout? Is this the one? | [`payout::plan`], [`payout::check`] |
 //! | May this burn go back? | [`refund::check`], [`refund::due`] |
 //! | Which withdrawals must the payload have? | [`withdrawals::justified`] |
+//! | Are the peg claims of a whole block right? | [`block::judge`] |
 //! | What is signed, by whom, and when is it enough? | [`signing::Session`] |
 
+pub mod block;
 pub mod burn;
 pub mod deposit;
 pub mod fact;
@@ -32,6 +34,7 @@ mod claims;
 mod wire;
 
 pub use alys_blocks::{BitcoinView, BurnRef};
+pub use block::{BlockRefusal, Judged};
 pub use burn::{Burn, PayableBurn, RefundReason};
 pub use bytes::{txid_from_bytes, txid_to_bytes};
 pub use claims::ClaimTooLarge;

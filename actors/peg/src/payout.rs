@@ -136,7 +136,8 @@ fn fund<'b>(ledger: &Ledger, fee_rate: FeeRate, mut batch: Vec<&'b PayableBurn>)
     while !batch.is_empty() {
         let target = batch.iter().fold(0_u64, |sum, burn| sum.saturating_add(burn.amount.0));
         let room = fees::max_inputs(batch.len(), ledger.federation());
-        if let Some(selection) = select::select(ledger, Sats(target), fee_rate, room) {
+        let reach = target <= ledger.spendable().0;
+        if let Some(selection) = reach.then(|| select::select(ledger, Sats(target), fee_rate, room)).flatten() {
             return Some((batch, selection));
         }
         batch.pop();

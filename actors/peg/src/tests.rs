@@ -2,6 +2,7 @@
 //! Names of former incidents elsewhere (design card 4) are the names of the tests that keep them out.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions)]
 
+mod block;
 mod burn;
 mod deposit;
 mod federation;

@@ -26,7 +26,7 @@ pub enum WireError {
     #[error("the transaction id is not that of the transaction")]
     OtherTransaction,
     /// A proof's parts do not decode.
-    #[error("proof refused")]
+    #[error("transaction or proof refused")]
     Proof(#[from] ProofRefusal),
     /// The reason of a refund is unknown.
     #[error("refund refused")]

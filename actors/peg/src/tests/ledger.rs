@@ -98,7 +98,9 @@ fn amounts_that_cannot_be_are_refused() {
 #[test]
 fn burns_beyond_the_supply_or_of_another_block_are_refused() {
     let ledger = ledger_with(&[BTC], &[]);
-    assert_eq!(refused(&ledger, &[Fact::Burned(burn(3, 0, BTC + 1))]).invariant(), PegInvariant::P1);
+    let too_much = refused(&ledger, &[Fact::Burned(burn(3, 0, BTC + 1))]);
+    assert!(matches!(too_much, Violation::BurnedMoreThanSupply { .. }), "{too_much}");
+    assert_eq!(too_much.invariant(), PegInvariant::P1);
     assert_eq!(refused(&ledger, &[Fact::Burned(burn(3, 0, BTC)), Fact::Burned(burn(3, 1, 1))]).invariant(), PegInvariant::P1);
     assert_eq!(refused(&ledger, &[Fact::Burned(burn(2, 0, 1))]).invariant(), PegInvariant::P12);
     assert_eq!(refused(&ledger, &[Fact::Burned(burn(3, 0, 1)), Fact::Burned(burn(3, 0, 2))]).invariant(), PegInvariant::P6);
@@ -187,15 +189,51 @@ fn to(n: u64) -> bitcoin::ScriptBuf {
     address.assume_checked().script_pubkey()
 }
 
-/// A thief keeps the fee right and takes the money out of the change.
+/// A thief who keeps size and fee right, so that no other rule catches it first.
 #[test]
-fn change_cannot_be_smaller_than_what_is_over() {
+fn fee_theft_with_the_right_fee_is_refused() {
+    let ledger = ledger_with(&[BTC, BTC], &[BTC / 4]);
+    let plan = payout::plan(&ledger, RATE).unwrap();
+    let (good, txid) = (plan.recorded(), |bent: &PayoutRecorded| bent.txid());
+    let shift = |sats: i64| {
+        let mut bent = good.clone();
+        let outputs = &mut bent.transaction.output;
+        outputs[0].value = Amount::from_sat(outputs[0].value.to_sat().strict_add_signed(sats));
+        outputs[1].value = Amount::from_sat(outputs[1].value.to_sat().strict_add_signed(-sats));
+        bent
+    };
+    let violation_of = |bent: &PayoutRecorded| refused(&ledger, &[Fact::PayoutRecorded(bent.clone())]);
+
+    let unpaid_fee = shift(i64::try_from(plan.fee.0).unwrap());
+    assert_eq!(violation_of(&unpaid_fee), Violation::PayoutTakesMore(txid(&unpaid_fee)), "the federation pays the fee");
+    let too_much = shift(i64::try_from(plan.fee.0).unwrap() + 1);
+    assert_eq!(violation_of(&too_much), Violation::PayoutOutput { txid: txid(&too_much), output: 0 });
+    let dust = shift(293 - i64::try_from(BTC / 4 - plan.fee.0).unwrap());
+    assert_eq!(violation_of(&dust), Violation::PayoutOutput { txid: txid(&dust), output: 0 });
+    let mut elsewhere = good.clone();
+    elsewhere.transaction.output[0].script_pubkey = to(96);
+    assert_eq!(elsewhere.transaction.vsize(), good.transaction.vsize());
+    assert_eq!(violation_of(&elsewhere), Violation::PayoutOutput { txid: txid(&elsewhere), output: 0 });
+}
+
+#[test]
+fn change_cannot_be_left_to_the_miners() {
     let ledger = ledger_with(&[BTC, BTC], &[BTC / 4]);
     let mut bent = payout::plan(&ledger, RATE).unwrap().recorded();
     bent.transaction.output.pop();
-    bent.fee_rate = FeeRate(500_000);
     let violation = refused(&ledger, &[Fact::PayoutRecorded(bent)]);
-    assert_eq!(violation.invariant(), PegInvariant::P8);
+    assert!(matches!(violation, Violation::PayoutFee { .. }), "{violation}");
+}
+
+#[test]
+fn a_fee_rate_out_of_bounds_is_refused_even_when_the_fee_fits_it() {
+    let recorded = payout::plan(&ledger_with(&[BTC], &[BTC / 4]), RATE).unwrap().recorded();
+    for (min_fee_rate, max_fee_rate) in [(FeeRate(RATE.0 + 1), FeeRate(500_000)), (FeeRate(1), FeeRate(RATE.0 - 1))] {
+        let mut strict = Ledger::new(federation(), PegRules { min_fee_rate, max_fee_rate, ..rules() });
+        block(&mut strict, &[deposit(0, BTC)]);
+        block(&mut strict, &[Fact::Burned(burn(2, 0, BTC / 4))]);
+        assert_eq!(refused(&strict, &[Fact::PayoutRecorded(recorded.clone())]), Violation::PayoutFeeRate(recorded.txid()));
+    }
 }
 
 #[test]

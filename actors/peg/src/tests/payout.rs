@@ -99,7 +99,8 @@ fn the_oldest_burn_waits_for_nobody_younger() {
     let mut short = ledger_with(&[BTC, BTC], &[BTC / 2]);
     pay(&mut short, RATE);
     block(&mut short, &[Fact::Burned(burn(4, 0, BTC / 2)), Fact::Burned(burn(4, 1, BTC * 3 / 4))]);
-    assert_eq!(plan(&short, RATE).unwrap().burns.len(), 1);
+    let paid = plan(&short, RATE).unwrap().burns;
+    assert_eq!(paid.iter().map(|id| id.log_index).collect::<Vec<_>>(), [0]);
 }
 
 #[test]
@@ -133,6 +134,9 @@ fn fee_spike_eats_small_burns_and_they_are_refunded() {
     assert!(refund::due(&ledger, None).is_empty());
     let at_low_rate = Refunded { reason: RefundReason::EatenByFee(RATE), ..due[0] };
     assert!(refund::check(&at_low_rate, &ledger).is_err());
+    let mixed = [due[0], Refunded { reason: RefundReason::EatenByFee(FeeRate(400_001)), ..due[1] }];
+    assert_eq!(refund::check_all(&due, &ledger), Ok(()));
+    assert_eq!(refund::check_all(&mixed, &ledger), Err(refund::RefundRefusal::SeveralFeeRates));
     let out_of_bounds = Refunded { reason: RefundReason::EatenByFee(FeeRate(500_001)), ..due[0] };
     assert!(refund::check(&out_of_bounds, &ledger).is_err());
 }
@@ -142,6 +146,15 @@ fn when_the_fee_eats_all_there_is_nothing_to_pay() {
     let ledger = ledger_with(&[BTC], &[10_000]);
     assert!(matches!(plan(&ledger, FeeRate(500_000)), Err(NoPayout::NothingToPay { eaten }) if eaten.len() == 1));
     assert_eq!(refund::due(&ledger, Some(FeeRate(500_000))).len(), 1);
+}
+
+#[test]
+fn a_payout_below_dust_is_not_planned() {
+    // 294 is the dust limit of the burn's script.
+    let alone = |sats| plan(&ledger_with(&[sats], &[sats]), RATE);
+    let fee = alone(BTC).unwrap().fee.0;
+    assert_eq!(values(&alone(fee + 294).unwrap()), [294]);
+    assert!(matches!(alone(fee + 293), Err(NoPayout::NothingToPay { eaten }) if eaten.len() == 1));
 }
 
 #[test]

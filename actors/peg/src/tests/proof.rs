@@ -11,18 +11,18 @@ use super::support::*;
 use crate::proof::{ProofRefusal, confirmations, verify, verify_inclusion};
 use crate::{InclusionProof, InvalidReason, PegInProof, deposit};
 
-const BLOCK_HEIGHT: u32 = 100;
-const DEEP: u32 = 105;
+pub(in crate::tests) const BLOCK_HEIGHT: u32 = 100;
+pub(in crate::tests) const DEEP: u32 = 105;
 
 /// Transaction ids of a block with `others` transactions before ours.
-fn block_of(ours: &Transaction, others: u8) -> Vec<Txid> {
+pub(in crate::tests) fn block_of(ours: &Transaction, others: u8) -> Vec<Txid> {
     let mut txids: Vec<Txid> = (0..others).map(|n| Txid::hash(&[n])).collect();
     txids.push(ours.compute_txid());
     txids.push(Txid::hash(b"last"));
     txids
 }
 
-fn root(txids: &[Txid]) -> TxMerkleNode {
+pub(in crate::tests) fn root(txids: &[Txid]) -> TxMerkleNode {
     let root: Txid = merkle_tree::calculate_root(txids.iter().copied()).unwrap();
     TxMerkleNode::from_byte_array(root.to_byte_array())
 }
@@ -33,7 +33,7 @@ fn proof_of(ours: &Transaction, others: u8) -> PegInProof {
     PegInProof::new(&deposit, ours, &header(root(&txids)), &txids, BLOCK_HEIGHT).unwrap()
 }
 
-fn good() -> PegInProof {
+pub(in crate::tests) fn good() -> PegInProof {
     proof_of(&transaction(vec![to_us(BTC), op_return(&[7; 20])]), 5)
 }
 
