@@ -4,6 +4,7 @@
 //! A role's `.proto` service is its whole mailbox. A method that returns `Told` is told (fire and forget), every
 //! other one is asked. `build.rs` makes an `Inbox` enum of each service; see [`wire`] for its traits.
 
+pub mod link;
 pub mod role;
 pub mod units;
 pub mod wire;
