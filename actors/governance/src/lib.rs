@@ -1,1 +1,71 @@
-//! placeholder
+//! A governance node: what one member of the federation runs (`alys governance`). It holds one key and trusts nobody.
+//!
+//! ```text
+//!                        ┌────────────── governance node ──────────────┐
+//!  own sidechain node ──▶│ follow: check every block, fold the ledger  │──▶ own redb: facts, head,
+//!                        │ core:   approve? sign?                      │      everything ever signed
+//!  own bitcoind       ──▶│ worker: evidence                            │
+//!  stream role       ◀──▶│ session: numbered, acknowledged, resumed    │
+//!                        └─────────────────────────────────────────────┘
+//! ```
+//! What it believes, and on whose word:
+//!
+//! | fact | on the word of |
+//! |---|---|
+//! | what is committed, in which order | certificates of more than 2/3 of the validators, checked here |
+//! | what was minted, refunded, recorded, settled | those blocks, folded here into [`alys_peg::Ledger`] |
+//! | what was burned | the member's **own** sidechain node, which executed the blocks (`CommittedBlock.burns`) |
+//! | what is on Bitcoin | the member's own bitcoind |
+//! | anything that a request says | nothing: it only names what to look at |
+//!
+//! Start order does not matter: whatever is away is tried again with jittered backoff, and until then the answer is "not yet".
+
+pub mod core;
+
+mod config;
+mod error;
+mod follow;
+mod io;
+mod node;
+mod session;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use alys_blocks::ChainSpec;
+
+pub use config::{BitcoinConfig, Config, Password, TlsConfig};
+pub use error::GovernanceError;
+pub use io::key;
+pub use io::store;
+
+use io::sidechain::Address;
+use node::Node;
+
+/// Runs until `shutdown` or until something happens that must not (see [`GovernanceError`]).
+pub async fn run(config: Config, spec: ChainSpec, shutdown: impl Future<Output = ()>) -> Result<(), GovernanceError> {
+    config.check()?;
+    spec.check().map_err(|cause| GovernanceError::Configuration(cause.to_string()))?;
+    let stream = Address::new("stream", &config.stream, &config.tls)?;
+    let sidechain = Address::new("sidechain", config.sidechain(), &config.tls)?;
+    let status_every = config.status;
+    let node = Arc::new(Node::open(config, spec)?);
+    tracing::info!(member = node.name(), head = node.head(), "governance node started");
+    let following = Box::pin(follow::follow(node.clone(), sidechain));
+    let talking = Box::pin(session::talk(node.clone(), stream));
+    let showing = async {
+        loop {
+            tokio::time::sleep(status_every).await;
+            tracing::info!(status = %node.status(), "governance status");
+        }
+    };
+    tokio::select! {
+        ended = following => ended,
+        () = talking => Err(GovernanceError::Broken("the session task ended".to_owned())),
+        () = showing => Err(GovernanceError::Broken("the status task ended".to_owned())),
+        () = shutdown => {
+            tracing::info!(status = %node.status(), "governance node stops");
+            Ok(())
+        }
+    }
+}
