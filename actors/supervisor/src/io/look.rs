@@ -12,8 +12,6 @@ use crate::core::input::View;
 
 /// An instance that has not answered its inspector's question by then is shown as stuck.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// A handler that runs shorter than this is simply working.
-const BUSY: Duration = Duration::from_secs(2);
 
 /// One instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +59,6 @@ fn view(observation: &Observation) -> View {
     match observation.health() {
         Health::Unspecified | Health::Starting | Health::Draining => View::Starting,
         Health::Wedged => View::Stuck(busy),
-        Health::Ready | Health::Degraded if busy >= BUSY => View::Stuck(busy),
         Health::Ready | Health::Degraded => View::Working,
     }
 }
@@ -75,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_handler_is_stuck_and_a_starting_role_is_not() {
+    fn only_what_calls_itself_wedged_is_stuck() {
         let observation = |health: Health, busy_millis| Observation {
             health: health.into(),
             mailbox: Some(Mailbox { busy_millis, ..Mailbox::default() }),
@@ -83,10 +80,9 @@ mod tests {
         };
         let table = [
             (Health::Starting, 60_000, View::Starting),
-            (Health::Ready, 1_999, View::Working),
+            (Health::Ready, 11_000, View::Working),
             (Health::Degraded, 0, View::Working),
-            (Health::Ready, 11_000, View::Stuck(Duration::from_secs(11))),
-            (Health::Wedged, 0, View::Stuck(Duration::ZERO)),
+            (Health::Wedged, 31_000, View::Stuck(Duration::from_secs(31))),
         ];
         for (health, busy, expected) in table {
             assert_eq!(view(&observation(health, busy)), expected, "{health:?} {busy}");
