@@ -204,6 +204,18 @@ impl Pool {
         self.senders.contains_key(&address)
     }
 
+    /// How many arrived so far.
+    pub const fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// Hashes of those still here that arrived when [`Self::arrivals`] was at least `arrival`, in that order.
+    pub fn arrived_since(&self, arrival: u64) -> Vec<B256> {
+        let mut found: Vec<_> = self.iter().filter(|entry| entry.arrival >= arrival).collect();
+        found.sort_by_key(|entry| entry.arrival);
+        found.into_iter().map(|entry| entry.hash()).collect()
+    }
+
     /// What fell out so far.
     pub const fn dropped(&self) -> Dropped {
         self.dropped

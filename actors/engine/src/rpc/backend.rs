@@ -67,6 +67,11 @@ impl Backend {
         Self { handle, quick: Gate::new(QUICK_AT_ONCE), slow: Gate::new(SLOW_AT_ONCE) }
     }
 
+    /// For looks that cost nothing.
+    pub(super) const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Runs `work` on a blocking thread, after those before it in its lane.
     pub(super) async fn run<T, F>(&self, lane: Lane, work: F) -> Answer<T>
     where

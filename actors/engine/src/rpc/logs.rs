@@ -19,20 +19,32 @@ const MAX_ALTERNATIVES: usize = 1_000;
 /// `eth_getLogs(filter)`.
 pub(super) fn logs(handle: &Handle, mut arguments: Arguments<'_>) -> Answer<Vec<Log>> {
     let filter: Filter = arguments.next()?;
+    find(handle, &filter)
+}
+
+/// Bounds of a filter.
+pub(super) fn check(filter: &Filter) -> Answer<()> {
     let alternatives = filter.topics.iter().map(|topic| topic.len()).chain([filter.address.len()]);
     if alternatives.max().unwrap_or(0) > MAX_ALTERNATIVES {
         return Err(Failure::Limit(format!("a filter may name {MAX_ALTERNATIVES} addresses or values of a topic")));
     }
+    Ok(())
+}
+
+/// All logs of a filter.
+pub(super) fn find(handle: &Handle, filter: &Filter) -> Answer<Vec<Log>> {
+    check(filter)?;
     let mut found = Vec::new();
     match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
             let block = handle.reader.block_by_hash(hash)?;
-            collect(&filter, &*block.ok_or_else(|| Failure::Execution("unknown block".to_owned()))?, &mut found)?;
+            let block = block.ok_or_else(|| Failure::Execution("unknown block".to_owned()))?;
+            collect(filter, &block, &mut found)?;
         }
         FilterBlockOption::Range { from_block, to_block } => {
             let (from, to) = range(handle, from_block, to_block)?;
             for number in from..=to {
-                scan(handle, &filter, number, &mut found)?;
+                scan(handle, filter, number, &mut found)?;
             }
         }
     }
@@ -55,7 +67,7 @@ fn range(handle: &Handle, from: Option<BlockNumberOrTag>, to: Option<BlockNumber
 }
 
 /// The header's bloom tells whether the block has to be read.
-fn scan(handle: &Handle, filter: &Filter, number: u64, found: &mut Vec<Log>) -> Answer<()> {
+pub(super) fn scan(handle: &Handle, filter: &Filter, number: u64, found: &mut Vec<Log>) -> Answer<()> {
     let Some(header) = handle.reader.header_by_number(number)? else { return Ok(()) };
     if !filter.matches_bloom(header.logs_bloom) {
         return Ok(());

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, U64, keccak256};
+use alloy_primitives::{Address, Bytes, U64, keccak256};
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::RpcModule;
 use jsonrpsee::types::ParamsSequence;
 
 use super::backend::{Backend, Handle, Lane};
 use super::failure::Answer;
-use super::{account, block, call, fees, logs, transact};
+use super::filters::Filters;
+use super::{account, block, call, fees, logs, subscribe, transact};
 
 /// The parameters of a call, read one after the other.
 pub(super) type Arguments<'a> = ParamsSequence<'a>;
-
-/// A method that may read the disk or run the EVM.
-type Method<T> = fn(&Handle, Arguments<'_>) -> Answer<T>;
 
 /// Every method this server answers.
 pub(super) fn all(handle: Handle) -> Result<RpcModule<Backend>, RegisterMethodError> {
@@ -24,6 +22,7 @@ pub(super) fn all(handle: Handle) -> Result<RpcModule<Backend>, RegisterMethodEr
     methods.accounts()?;
     methods.blocks()?;
     methods.transactions()?;
+    methods.filters()?;
     Ok(methods.0)
 }
 
@@ -31,34 +30,65 @@ struct Methods(RpcModule<Backend>);
 
 impl Methods {
     /// Registers a method that reads a little.
-    fn add<T>(&mut self, name: &'static str, method: Method<T>) -> Result<(), RegisterMethodError>
+    fn add<T, F>(&mut self, name: &'static str, method: F) -> Result<(), RegisterMethodError>
     where
         T: serde::Serialize + Clone + Send + 'static,
+        F: Fn(&Handle, Arguments<'_>) -> Answer<T> + Clone + Send + Sync + 'static,
     {
         self.add_to(Lane::Quick, name, method)
     }
 
     /// Registers a method that runs the EVM or reads many blocks.
-    fn add_slow<T>(&mut self, name: &'static str, method: Method<T>) -> Result<(), RegisterMethodError>
+    fn add_slow<T, F>(&mut self, name: &'static str, method: F) -> Result<(), RegisterMethodError>
     where
         T: serde::Serialize + Clone + Send + 'static,
+        F: Fn(&Handle, Arguments<'_>) -> Answer<T> + Clone + Send + Sync + 'static,
     {
         self.add_to(Lane::Slow, name, method)
     }
 
-    fn add_to<T>(&mut self, lane: Lane, name: &'static str, method: Method<T>) -> Result<(), RegisterMethodError>
+    fn add_to<T, F>(&mut self, lane: Lane, name: &'static str, method: F) -> Result<(), RegisterMethodError>
+    where
+        T: serde::Serialize + Clone + Send + 'static,
+        F: Fn(&Handle, Arguments<'_>) -> Answer<T> + Clone + Send + Sync + 'static,
+    {
+        self.0.register_async_method(name, move |params, backend: Arc<Backend>, _| {
+            let method = method.clone();
+            async move { backend.run(lane, move |handle| method(handle, params.sequence())).await }
+        })?;
+        Ok(())
+    }
+
+    /// Registers a method that works on the installed filters.
+    fn add_filter<T>(
+        &mut self,
+        filters: &Arc<Filters>,
+        name: &'static str,
+        method: fn(&Filters, &Handle, Arguments<'_>) -> Answer<T>,
+    ) -> Result<(), RegisterMethodError>
     where
         T: serde::Serialize + Clone + Send + 'static,
     {
-        self.0.register_async_method(name, move |params, backend: Arc<Backend>, _| async move {
-            backend.run(lane, move |handle| method(handle, params.sequence())).await
-        })?;
+        let filters = Arc::clone(filters);
+        self.add_slow(name, move |handle, arguments| method(&filters, handle, arguments))
+    }
+
+    fn filters(&mut self) -> Result<(), RegisterMethodError> {
+        let filters = Arc::new(Filters::default());
+        self.add_filter(&filters, "eth_newFilter", Filters::new_logs)?;
+        self.add_filter(&filters, "eth_newBlockFilter", Filters::new_blocks)?;
+        self.add_filter(&filters, "eth_newPendingTransactionFilter", Filters::new_transactions)?;
+        self.add_filter(&filters, "eth_getFilterChanges", Filters::changes)?;
+        self.add_filter(&filters, "eth_getFilterLogs", Filters::all_logs)?;
+        self.add_filter(&filters, "eth_uninstallFilter", Filters::uninstall)?;
+        let subscribe = |params, pending, backend, _| subscribe::subscribe(params, pending, backend);
+        self.0.register_subscription("eth_subscribe", "eth_subscription", "eth_unsubscribe", subscribe)?;
         Ok(())
     }
 
     fn node(&mut self) -> Result<(), RegisterMethodError> {
         self.add("web3_clientVersion", |_, _| Ok(format!("alys/v{}", env!("CARGO_PKG_VERSION"))))?;
-        self.add::<B256>("web3_sha3", |_, mut arguments| Ok(keccak256(arguments.next::<Bytes>()?)))?;
+        self.add("web3_sha3", |_, mut arguments| Ok(keccak256(arguments.next::<Bytes>()?)))?;
         self.add("net_version", |handle, _| Ok(handle.reader.chain_id().to_string()))?;
         self.add("net_listening", |_, _| Ok(true))?;
         // Peers are the network role's: the engine has none.

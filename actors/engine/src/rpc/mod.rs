@@ -13,6 +13,8 @@
 //! | `call`     | `eth_call`, `eth_estimateGas`                                                               |
 //! | `fees`     | `eth_gasPrice`, `eth_maxPriorityFeePerGas`, `eth_feeHistory`, `eth_blobBaseFee`              |
 //! | `logs`     | `eth_getLogs`                                                                               |
+//! | `filters`  | `eth_newFilter`, `eth_newBlockFilter`, `eth_newPendingTransactionFilter`, `eth_getFilter…`, `eth_uninstallFilter` |
+//! | `subscribe`| `eth_subscribe`, `eth_unsubscribe` over WebSocket                                            |
 
 mod account;
 mod backend;
@@ -22,10 +24,13 @@ mod config;
 mod convert;
 mod failure;
 mod fees;
+mod filters;
 mod logs;
 mod methods;
 mod server;
+mod subscribe;
 mod transact;
+mod watch;
 
 pub use backend::Handle;
 pub use config::Config;

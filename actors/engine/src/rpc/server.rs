@@ -7,6 +7,7 @@ use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::{BatchRequestConfig, PingConfig, Server, ServerConfig};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
+use super::subscribe::HexIds;
 use super::{Config, Handle, methods};
 
 /// Largest request body: 5 MiB, forty of the largest transactions in hex in one batch.
@@ -15,6 +16,8 @@ const MAX_REQUEST_BYTES: u32 = 5 << 20;
 const MAX_RESPONSE_BYTES: u32 = 25 << 20;
 /// Most calls in one batch.
 const MAX_BATCH: u32 = 1_000;
+/// Most subscriptions of one WebSocket.
+const MAX_SUBSCRIPTIONS: u32 = 32;
 /// A WebSocket that answers no ping for three of these is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -67,6 +70,8 @@ pub async fn serve(config: &Config, handle: Handle) -> Result<ServerHandle, RpcE
         .max_response_body_size(MAX_RESPONSE_BYTES)
         .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
         .enable_ws_ping(PingConfig::new().ping_interval(PING_INTERVAL))
+        .max_subscriptions_per_connection(MAX_SUBSCRIPTIONS)
+        .set_id_provider(HexIds)
         .set_tcp_no_delay(true)
         .build();
     let listen = config.listen;

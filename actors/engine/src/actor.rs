@@ -1,0 +1,290 @@
+//! The shell: messages to the blocking engine and back.
+//!
+//! One message at a time, each on a blocking thread, so blocks are built, executed and committed in the order asked.
+//! A panic in there (a damaged database can make the store do that) is caught by the thread and ends the role as broken.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use alloy_consensus::transaction::Recovered;
+use alloy_consensus::{Header, TxEnvelope};
+use alys_blocks::ChainSpec;
+use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, Status};
+use alys_proto::engine::{
+    Balance, BlockTemplate, BuildBlockRequest, Burns, CommitExecution, ExecuteBlock, ExecutionHead, ExecutionResult, GetBalance, GetBurns,
+    Inbox, ProcessTransaction, TransactionResult,
+};
+use alys_proto::{Message, Refused, Reply, bridge};
+
+use crate::config::Config;
+use crate::core::genesis;
+use crate::core::header::next_base_fee;
+use crate::core::view::BlockView;
+use crate::engine::{Committed, Engine, EngineError, OpenError, changed_accounts};
+use crate::io::store::{Options, StoreError};
+use crate::pool::{Pool, SharedPool};
+use crate::rpc;
+
+mod convert;
+
+/// Building never takes longer than this, whatever is asked.
+const MAX_BUILD_TIME: Duration = Duration::from_secs(2);
+
+/// Roles that the engine tells things.
+pub struct Peers {
+    /// Told about burns.
+    pub bridge: Remote<bridge::Inbox>,
+}
+
+impl From<&Cluster> for Peers {
+    fn from(cluster: &Cluster) -> Self {
+        Self { bridge: cluster.remote() }
+    }
+}
+
+/// The engine role.
+pub struct EngineActor {
+    config: Config,
+    spec: Arc<ChainSpec>,
+    peers: Peers,
+    open: Option<Open>,
+}
+
+struct Open {
+    engine: Arc<Mutex<Engine>>,
+    pool: SharedPool,
+    server: Option<rpc::ServerHandle>,
+    head: Arc<BlockView>,
+    executed: (usize, u64),
+}
+
+impl EngineActor {
+    /// A role that has not opened its database yet.
+    ///
+    /// # Errors
+    /// The specification cannot be a genesis.
+    pub fn new(config: Config, spec: Arc<ChainSpec>, peers: Peers) -> Result<Self, ActorError> {
+        genesis::genesis(&spec).map_err(|error| ActorError::Configuration(error.to_string()))?;
+        Ok(Self { config, spec, peers, open: None })
+    }
+
+    /// Runs engine work on a blocking thread and answers. What is refused goes to the asker, what is broken ends the role.
+    async fn run<T, F>(&mut self, reply: Reply<T>, work: F) -> Result<(), ActorError>
+    where
+        T: Message + 'static,
+        F: FnOnce(&mut Engine, &SharedPool) -> Result<T, EngineError> + Send + 'static,
+    {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let (engine, pool) = (Arc::clone(&open.engine), open.pool.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = work(&mut engine, &pool);
+            (result, engine.head(), engine.executed())
+        });
+        let (result, head, executed) = done.await.map_err(|died| ActorError::Broken(format!("the engine died at work: {died}")))?;
+        (open.head, open.executed) = (head, executed);
+        match result {
+            Ok(answer) => {
+                reply.send(answer);
+                Ok(())
+            }
+            Err(EngineError::Refused(reason)) => {
+                reply.refuse(Refused::Failed(reason));
+                Ok(())
+            }
+            Err(EngineError::Store(error)) => {
+                reply.refuse(Refused::Failed(error.to_string()));
+                Err(fatal(&error))
+            }
+        }
+    }
+
+    async fn build(&mut self, request: BuildBlockRequest, reply: Reply<BlockTemplate>) -> Result<(), ActorError> {
+        let (parent, attributes, budget) = match convert::attributes(&request) {
+            Ok(parsed) => parsed,
+            Err(refused) => {
+                reply.refuse(refused);
+                return Ok(());
+            }
+        };
+        let until = Instant::now() + budget.min(MAX_BUILD_TIME);
+        self.run(reply, move |engine, pool| {
+            let candidates = |parent: &Header| best(pool, next_base_fee(parent));
+            let (block, invalid) = engine.build(parent, &attributes, candidates, || Instant::now() >= until)?;
+            let mut pool = pool.lock();
+            for hash in invalid {
+                pool.remove(hash);
+            }
+            Ok(convert::template(&block))
+        })
+        .await
+    }
+
+    async fn execute(&mut self, request: ExecuteBlock, reply: Reply<ExecutionResult>) -> Result<(), ActorError> {
+        match convert::hash("parent_beacon_block_root", &request.parent_beacon_block_root) {
+            Ok(root) => self.run(reply, move |engine, _| Ok(convert::execution(engine.execute(&request.payload, root)?))).await,
+            Err(refused) => {
+                reply.refuse(refused);
+                Ok(())
+            }
+        }
+    }
+
+    async fn commit(&mut self, request: CommitExecution, reply: Reply<ExecutionHead>) -> Result<(), ActorError> {
+        let hash = match convert::hash("block_hash", &request.block_hash) {
+            Ok(hash) => hash,
+            Err(refused) => {
+                reply.refuse(refused);
+                return Ok(());
+            }
+        };
+        let bridge = self.peers.bridge.clone();
+        self.run(reply, move |engine, pool| {
+            let Committed { head, burns, block } = engine.commit(hash)?;
+            if let Some(block) = block {
+                // After the head is visible to readers: who adds to the pool reads accounts there, under the pool's lock.
+                pool.lock().update(head.header.number, changed_accounts(&block.diff));
+            }
+            if !burns.is_empty() {
+                let told = bridge::BurnEventDetected { burns: burns.iter().map(Into::into).collect() };
+                if let Err(refused) = bridge.tell(told) {
+                    // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
+                    tracing::warn!(height = head.header.number, %refused, "bridge was not told of burns");
+                }
+            }
+            Ok(convert::head(&head))
+        })
+        .await
+    }
+
+    async fn process(&mut self, request: ProcessTransaction, reply: Reply<TransactionResult>) -> Result<(), ActorError> {
+        self.run(reply, move |engine, pool| {
+            let transaction = match crate::pool::decode(&request.transaction) {
+                Ok(transaction) => transaction,
+                Err(rejection) => return Ok(TransactionResult { transaction_hash: Vec::new(), rejected: rejection.to_string() }),
+            };
+            let transaction_hash = transaction.inner().tx_hash().to_vec();
+            let mut pool = pool.lock();
+            let account = engine.committed_account(transaction.signer())?;
+            let rejected = pool.add(transaction, account).err().map(|rejection| rejection.to_string()).unwrap_or_default();
+            Ok(TransactionResult { transaction_hash, rejected })
+        })
+        .await
+    }
+
+    async fn balance(&mut self, request: GetBalance, reply: Reply<Balance>) -> Result<(), ActorError> {
+        match convert::address("address", &request.address) {
+            Ok(address) => {
+                self.run(reply, move |engine, _| {
+                    Ok(Balance { wei: engine.committed_account(address)?.balance.to_be_bytes_vec() })
+                })
+                .await
+            }
+            Err(refused) => {
+                reply.refuse(refused);
+                Ok(())
+            }
+        }
+    }
+
+    async fn burns(&mut self, request: GetBurns, reply: Reply<Burns>) -> Result<(), ActorError> {
+        self.run(reply, move |engine, _| {
+            let burns = engine.burns(request.from_height, request.to_height)?;
+            Ok(Burns { burns: burns.iter().map(Into::into).collect() })
+        })
+        .await
+    }
+}
+
+impl RoleActor for EngineActor {
+    type Inbox = Inbox;
+    type Local = ();
+
+    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
+        let (config, spec) = (self.config.clone(), Arc::clone(&self.spec));
+        let options = Options { cache_bytes: usize::try_from(config.cache_size).unwrap_or(usize::MAX), quick_repair: config.quick_repair };
+        let opened = tokio::task::spawn_blocking(move || Engine::open(&config.data_dir, options, &spec));
+        let engine = match opened.await {
+            Ok(Ok(engine)) => engine,
+            Ok(Err(OpenError::Genesis(error))) => return Err(ActorError::Configuration(error.to_string())),
+            Ok(Err(OpenError::Store(error))) => return Err(fatal(&error)),
+            Err(died) => {
+                let path = self.config.data_dir.display();
+                return Err(ActorError::Broken(format!(
+                    "the engine's database in {path} is damaged ({died}): move it away and the engine builds it again from the stored blocks"
+                )));
+            }
+        };
+        let rules = crate::pool::Rules {
+            chain_id: self.spec.chain_id,
+            block_gas_limit: self.spec.execution.gas_limit,
+            fork: revm::primitives::hardfork::SpecId::CANCUN,
+        };
+        let pool = SharedPool::new(Pool::new(rules, self.config.pool));
+        let handle = rpc::Handle { reader: engine.reader(), pool: pool.clone() };
+        let server = rpc::serve(&self.config.rpc, handle).await.map_err(|error| ActorError::Configuration(error.to_string()))?;
+        let (head, executed) = (engine.head(), engine.executed());
+        tracing::info!(height = head.header.number, hash = %head.hash, "engine is ready");
+        self.open = Some(Open { engine: Arc::new(Mutex::new(engine)), pool, server: Some(server), head, executed });
+        Ok(())
+    }
+
+    async fn handle(&mut self, _cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
+        match message {
+            Inbox::BuildBlockRequest(request, reply) => self.build(request, reply).await,
+            Inbox::ExecuteBlock(request, reply) => self.execute(request, reply).await,
+            Inbox::CommitExecution(request, reply) => self.commit(request, reply).await,
+            Inbox::GetExecutionHead(_, reply) => self.run(reply, |engine, _| Ok(convert::head(&engine.head()))).await,
+            Inbox::ProcessTransaction(request, reply) => self.process(request, reply).await,
+            Inbox::GetBalance(request, reply) => self.balance(request, reply).await,
+            Inbox::GetBurns(request, reply) => self.burns(request, reply).await,
+        }
+    }
+
+    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
+        Ok(())
+    }
+
+    async fn stop(&mut self, _cx: &Cx<Self>) {
+        if let Some(server) = self.open.as_mut().and_then(|open| open.server.take()) {
+            server.stop().await;
+        }
+        // Closes the database: a successor can open it.
+        self.open = None;
+    }
+
+    fn status(&self) -> Status {
+        let Some(open) = &self.open else { return Status::degraded("not open".into(), Vec::new()) };
+        let (pending, queued) = open.pool.lock().status();
+        let address = open.server.as_ref().map(|server| server.address().to_string()).unwrap_or_default();
+        Status::ready(vec![
+            ("height", open.head.header.number.to_string()),
+            ("head", open.head.hash.to_string()),
+            ("executed", open.executed.0.to_string()),
+            ("executed_dropped", open.executed.1.to_string()),
+            ("pool_pending", pending.to_string()),
+            ("pool_queued", queued.to_string()),
+            ("json_rpc", address),
+        ])
+    }
+}
+
+/// Candidates for a block: a copy, so that the pool is not held while it is built.
+fn best(pool: &SharedPool, base_fee: u64) -> Vec<Recovered<TxEnvelope>> {
+    let best = pool.lock().best(base_fee);
+    best.map(|entry| entry.transaction().clone()).collect()
+}
+
+fn fatal(error: &StoreError) -> ActorError {
+    if error.is_configuration() {
+        ActorError::Configuration(error.to_string())
+    } else if error.is_full() {
+        ActorError::Temporary(error.to_string())
+    } else {
+        ActorError::Broken(error.to_string())
+    }
+}
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,0 +1,36 @@
+//! What an operator may set about the engine: section `engine`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{pool, rpc};
+
+/// Configuration of the engine role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the database; made when absent.
+    pub data_dir: PathBuf,
+    /// Memory for cached pages, bytes.
+    pub cache_size: u64,
+    /// Keep what is needed to reopen at once after a crash, however large the database. Costs a second fsync per
+    /// block; without it a reopen after a crash reads the whole file.
+    pub quick_repair: bool,
+    /// Bounds of the transaction pool.
+    pub pool: pool::Limits,
+    /// JSON-RPC for wallets.
+    pub rpc: rpc::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data/engine"),
+            cache_size: 64 << 20,
+            quick_repair: true,
+            pool: pool::Limits::default(),
+            rpc: rpc::Config::default(),
+        }
+    }
+}
