@@ -13,3 +13,6 @@ mod validation;
 
 pub use actor::{BridgeActor, Peers};
 pub use config::{BitcoindConfig, Config};
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub enum Broken {
         /// Its height.
         height: u64,
         /// Which rule.
-        source: Violation,
+        source: Box<Violation>,
     },
     /// A committed fact does not decode.
     #[error("a fact of the committed block at height {height} does not decode: {source}")]
@@ -88,7 +88,7 @@ pub enum Broken {
     },
     /// The stored ledger does not replay.
     #[error("the stored ledger does not replay: {0}")]
-    Replay(#[from] ReplayError),
+    Replay(#[source] Box<ReplayError>),
 }
 
 /// The bridge.
@@ -281,11 +281,13 @@ impl State {
         let tip = self.followed.tip();
         if tip == Some(best) {
             self.bitcoin = Bitcoin::Following;
-        } else if tip != before {
+        } else {
             self.bitcoin = Bitcoin::CatchingUp(best);
-            self.read_on(effects);
+            // When nothing moved, the next poll asks again: bitcoind was changing its mind, or is below the start height.
+            if tip != before {
+                self.read_on(effects);
+            }
         }
-        // When nothing moved, the next poll asks again: bitcoind was changing its mind, or has not reached the start height.
         if let Some(moved) = tip.filter(|tip| Some(*tip) != before && *tip == best) {
             effects.push(Effect::BitcoinViewChanged(moved));
         }
@@ -301,14 +303,14 @@ impl State {
         }
         let typed: Result<Vec<Fact>, WireError> = facts.iter().map(Fact::try_from).collect();
         let typed = typed.map_err(|source| Broken::Fact { height, source })?;
-        self.ledger.apply(Height(height), &typed).map_err(|source| Broken::Rule { height, source })?;
+        self.ledger.apply(Height(height), &typed).map_err(|source| Broken::Rule { height, source: Box::new(source) })?;
         self.ledger_moved(effects);
         Ok(())
     }
 
     fn replace_ledger(&mut self, height: u64, facts: &[LedgerFact], effects: &mut Vec<Effect>) -> Result<(), Broken> {
         if height > self.ledger.height().0 {
-            self.ledger = Ledger::replay(&self.rules.spec, Height(height), facts)?;
+            self.ledger = Ledger::replay(&self.rules.spec, Height(height), facts).map_err(|error| Broken::Replay(Box::new(error)))?;
             self.ledger_moved(effects);
         }
         self.turns.reset(&Work::Reload);

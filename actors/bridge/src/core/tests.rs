@@ -18,6 +18,7 @@ mod crashes;
 mod deposits;
 mod payouts;
 mod reorganisations;
+mod validation;
 
 /// Somebody on the sidechain.
 const ALICE: Address = Address::repeat_byte(0xa1);

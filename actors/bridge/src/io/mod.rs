@@ -5,3 +5,6 @@ pub mod error;
 pub mod follower;
 pub mod outbox;
 pub mod wallet;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -20,6 +20,7 @@ use crate::core::documents::Document;
 use crate::core::effect::Signable;
 use crate::core::{BlockRef, Effect};
 use crate::io::bitcoind::{Accepted, Bitcoind};
+use crate::io::error::BitcoindError;
 use crate::io::follower;
 use crate::io::wallet::FederationWallet;
 use crate::load;
@@ -181,8 +182,12 @@ impl Runner {
     fn estimate_fees(&self) {
         let (bitcoind, local, target) = (self.door.bitcoind.clone(), self.door.local.clone(), self.door.config.fee_target);
         tokio::spawn(async move {
-            let estimate = bitcoind.fee_rate(target).await;
-            local.send(Local::Fees(estimate.map_err(|error| error.chain())));
+            let estimate = match bitcoind.fee_rate(target).await {
+                // A node that relays blocks only has no estimates, and says so with an error.
+                Err(BitcoindError::Rpc { .. }) => Ok(None),
+                other => other.map_err(|error| error.chain()),
+            };
+            local.send(Local::Fees(estimate));
         });
     }
 

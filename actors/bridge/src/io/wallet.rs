@@ -147,3 +147,83 @@ fn spent_output(outpoint: bitcoin::OutPoint, txout: &TxOut) -> LocalOutput {
         chain_position: ChainPosition::Unconfirmed { first_seen: None, last_seen: None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use alys_peg::{FeeRate, PayoutRecorded, Session};
+    use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, TxIn};
+
+    use super::*;
+    use crate::core::fixture::{member, spec, transaction_of};
+
+    fn federation() -> Federation {
+        Federation::try_from(spec().as_ref()).unwrap()
+    }
+
+    /// Two inputs, one payment, change.
+    fn payout() -> Signable {
+        let script = federation().script_pubkey().to_owned();
+        let input = |vout| TxIn { previous_output: OutPoint { vout, ..OutPoint::null() }, sequence: Sequence::MAX, ..TxIn::default() };
+        let output = |sats, script_pubkey| TxOut { value: Amount::from_sat(sats), script_pubkey };
+        let transaction = transaction_of(
+            vec![input(0), input(1)],
+            vec![output(40_000, ScriptBuf::new_op_return([1; 4])), output(59_000, script.clone())],
+        );
+        let recorded = PayoutRecorded { transaction, fee_rate: FeeRate(1_000), burns: vec![] };
+        Signable { recorded, height: 5, prevouts: vec![output(50_000, script.clone()), output(50_000, script)] }
+    }
+
+    fn sign(payout: &Signable, members: &[u8]) -> (Session, Vec<InputSignature>) {
+        let mut session = Session::new(payout.recorded.transaction.clone(), payout.prevouts.clone(), federation()).unwrap();
+        for number in members {
+            for signature in session.sign(&member(*number).secret_key()).unwrap() {
+                session.add(&signature).unwrap();
+            }
+        }
+        let signatures = session.signatures();
+        (session, signatures)
+    }
+
+    #[test]
+    fn the_psbt_is_the_recorded_transaction_with_all_a_signer_needs() {
+        let payout = payout();
+        let psbt = FederationWallet::new(&federation()).unwrap().psbt(&payout).unwrap();
+        assert_eq!(psbt.unsigned_tx, payout.recorded.transaction);
+        for (input, prevout) in psbt.inputs.iter().zip(&payout.prevouts) {
+            assert_eq!(input.witness_utxo.as_ref(), Some(prevout));
+            assert_eq!(input.tap_scripts.get(federation().control_block()).map(|(script, _)| script.as_script()), Some(federation().leaf_script()));
+            assert!(federation().members().iter().all(|key| input.tap_key_origins.contains_key(key)));
+        }
+        assert!(psbt.outputs[0].tap_tree.is_none());
+        assert!(psbt.outputs[1].tap_tree.is_some(), "a signer can recognise the change");
+    }
+
+    #[test]
+    fn bdk_and_the_peg_rules_finalise_to_the_same_bytes() {
+        let (payout, wallet) = (payout(), FederationWallet::new(&federation()).unwrap());
+        for members in [[0, 1].as_slice(), &[0, 2], &[1, 2], &[0, 1, 2]] {
+            let (session, signatures) = sign(&payout, members);
+            let signed = wallet.finalise(&payout, &signatures).unwrap();
+            assert_eq!(signed, session.finish().unwrap(), "{members:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_signatures_finalise_nothing() {
+        let (payout, wallet) = (payout(), FederationWallet::new(&federation()).unwrap());
+        let (_, mut signatures) = sign(&payout, &[0, 2]);
+        signatures.retain(|signature| signature.input == 0 || signature.public_key == member(0).x_only_public_key().0);
+        assert!(matches!(wallet.finalise(&payout, &signatures), Err(WalletError::NotFinal(1))));
+    }
+
+    #[test]
+    fn an_output_that_is_not_ours_is_not_described() {
+        let mut payout = payout();
+        payout.prevouts[1].script_pubkey = ScriptBuf::new();
+        let wallet = FederationWallet::new(&federation()).unwrap();
+        assert!(matches!(wallet.psbt(&payout), Err(WalletError::Input(_))));
+        payout.prevouts.pop();
+        assert!(matches!(wallet.psbt(&payout), Err(WalletError::Prevouts { .. })));
+    }
+}

@@ -122,6 +122,24 @@ fn another_chain_altogether_is_read_from_the_start() {
 }
 
 #[test]
+fn below_the_start_height_it_waits_and_says_so() {
+    let mut world = World::new();
+    let mut spec = world.rules.spec.as_ref().clone();
+    spec.bitcoin.start_height = 5;
+    world.rules = crate::core::Rules::new(std::sync::Arc::new(spec), world.rules.intervals, 2_000).unwrap();
+    world.crash();
+    assert!(world.disk.is_empty(), "what was read below the start height is of no use");
+    assert!(world.state.view().unwrap_err().contains("start height 5"));
+    world.mine_empty(4);
+    world.poll();
+    assert!(world.state.view().is_err());
+    world.mine_empty(1);
+    world.poll();
+    assert_eq!(world.state.view(), Ok(world.best()));
+    assert_eq!(world.disk.len(), 1);
+}
+
+#[test]
 fn a_long_way_is_read_in_windows() {
     let mut world = World::new();
     world.mine(vec![world.deposit(1, BTC)]);
