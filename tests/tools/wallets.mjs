@@ -87,9 +87,37 @@ await step("viem: blocks, fee history, block receipts", async () => {
   assert.equal(result.length, block.transactions.length);
 });
 
-await step("viem: WebSocket", async () => {
+/** Resolves with the first thing that `watch` reports; `act` makes it happen once the watch is in place. */
+async function first(watch, act) {
+  let stop;
+  const seen = new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("nothing was reported within 60 s")), 60_000);
+    stop = watch((value) => (clearTimeout(timer), resolve(value)), (error) => (clearTimeout(timer), reject(error)));
+  });
+  await act?.();
+  return seen.finally(() => stop());
+}
+
+const events = (client, note) =>
+  first(
+    (onLogs, onError) => client.watchContractEvent({ address: contract, abi, eventName: "Stored", onLogs, onError }),
+    async () => {
+      // The watch is installed by a request of its own: give it the time of one block before the event.
+      await first((onBlockNumber, onError) => client.watchBlockNumber({ onBlockNumber, onError, emitOnBegin: false }));
+      await mined(await wallet.writeContract({ address: contract, abi, functionName: "store", args: [1n, note] }));
+    },
+  );
+
+await step("viem: filters over HTTP", async () => {
+  const [log] = await events(reader, "by filter");
+  assert.equal(log.args.note, "by filter");
+});
+
+await step("viem: WebSocket, subscriptions to blocks and logs", async () => {
   const socket = createPublicClient({ chain, transport: webSocket(url.replace(/^http/, "ws")) });
   assert.equal(await socket.getChainId(), id);
+  const [log] = await events(socket, "by subscription");
+  assert.equal(log.args.note, "by subscription");
   (await socket.transport.getRpcClient()).close();
 });
 

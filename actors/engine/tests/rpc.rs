@@ -110,6 +110,34 @@ async fn logs_are_found_by_address_topic_range_and_hash() {
 }
 
 #[tokio::test]
+async fn filters_answer_what_is_new() {
+    let chain = DevChain::start().await;
+    let install = async |method: &str, params: Value| chain.call(method, params).await.unwrap();
+    let blocks = install("eth_newBlockFilter", json!([])).await;
+    let logs = install("eth_newFilter", json!([{ "address": BRIDGE }])).await;
+    let waiting = install("eth_newPendingTransactionFilter", json!([])).await;
+    assert!(blocks != logs && logs != waiting);
+    let changes = async |id: &Value| chain.call("eth_getFilterChanges", json!([id])).await.unwrap();
+    for nonce in 0..2 {
+        let hash = send(&chain, burn(nonce)).await;
+        assert_eq!(changes(&waiting).await, json!([hash]));
+        assert_eq!((changes(&blocks).await, changes(&logs).await), (json!([]), json!([])));
+        chain.block();
+        assert_eq!(changes(&waiting).await, json!([]));
+        assert_eq!(changes(&blocks).await, json!([chain.block_by("latest").await.header.hash]));
+        let found: Vec<Log> = parse(changes(&logs).await);
+        assert_eq!((found.len(), found[0].block_number), (1, Some(nonce + 1)));
+    }
+    assert_eq!(changes(&logs).await, json!([]));
+    assert_eq!(chain.call("eth_uninstallFilter", json!([logs])).await.unwrap(), true);
+    let gone = chain.call("eth_getFilterChanges", json!([logs])).await.unwrap_err();
+    assert_eq!(gone, json!({ "code": -32000, "message": "filter not found" }));
+    let past = install("eth_newFilter", json!([{ "address": BRIDGE, "fromBlock": "0x2" }])).await;
+    let found: Vec<Log> = parse(chain.call("eth_getFilterLogs", json!([past])).await.unwrap());
+    assert_eq!((found.len(), found[0].block_number), (1, Some(2)));
+}
+
+#[tokio::test]
 async fn blocks_have_the_hash_size_and_roots_of_their_content() {
     let chain = DevChain::start().await;
     send(&chain, transfer(0)).await;
