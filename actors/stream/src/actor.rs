@@ -44,7 +44,7 @@ pub enum Local {
     /// A member registered on a new stream.
     Session {
         /// Where messages to it go.
-        outbound: tokio::sync::mpsc::Sender<Result<alys_proto::governance::ToMember, tonic::Status>>,
+        outbound: Outbound,
         /// The stream.
         connection: ConnectionId,
         /// Common name of its certificate.

@@ -20,3 +20,4 @@ mod io;
 
 pub use actor::{Local, Peers, StreamActor};
 pub use config::{Config, TlsFiles};
+pub use io::Outbound;

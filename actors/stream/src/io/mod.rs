@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
-pub(crate) use service::Outbound;
+pub use service::Outbound;
 
 use crate::actor::Local;
 use crate::config::Config;

@@ -13,7 +13,8 @@ use alys_proto::governance::governance_server::Governance;
 use alys_proto::governance::{FromMember, ToMember, from_member};
 use alys_proto::storage::{self, Blocks, GetBlocks, GetHead, Head};
 use futures::Stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Response, Status, Streaming};
@@ -31,8 +32,18 @@ const OUTBOUND: usize = 512;
 /// Blocks of one answer at most; storage also bounds the bytes.
 const MAX_BLOCKS: u32 = 256;
 
-/// Where messages to a member go.
-pub(crate) type Outbound = mpsc::Sender<Result<ToMember, Status>>;
+/// Where messages to a member go. Dropping it ends the session in both directions.
+pub struct Outbound {
+    messages: mpsc::Sender<Result<ToMember, Status>>,
+    _reading: oneshot::Sender<()>,
+}
+
+impl Outbound {
+    /// Queues a message, or the status that ends the session.
+    pub(crate) fn try_send(&self, message: Result<ToMember, Status>) -> Result<(), TrySendError<Result<ToMember, Status>>> {
+        self.messages.try_send(message)
+    }
+}
 
 pub(super) struct GovernanceService {
     members: BTreeSet<String>,
@@ -89,7 +100,7 @@ fn to_status(refused: &Refused) -> Status {
 }
 
 /// Reads one member's stream until it ends.
-async fn receive(local: LocalSender<Local>, connection: ConnectionId, certificate_name: String, mut messages: Streaming<FromMember>, outbound: Outbound) {
+async fn receive(local: LocalSender<Local>, connection: ConnectionId, certificate_name: String, mut messages: Streaming<FromMember>, outbound: mpsc::Sender<Result<ToMember, Status>>) {
     let slots = Arc::new(Semaphore::new(IN_FLIGHT));
     let registration = match tokio::time::timeout(REGISTRATION, messages.message()).await {
         Ok(Ok(Some(FromMember { acknowledged, payload: Some(from_member::Payload::Register(register)), .. }))) => Registration { register, acknowledged },
@@ -103,12 +114,13 @@ async fn receive(local: LocalSender<Local>, connection: ConnectionId, certificat
             return;
         }
     };
-    let closed = outbound.clone();
+    let (reading, mut ended) = oneshot::channel();
+    let outbound = Outbound { messages: outbound, _reading: reading };
     local.send(Local::Session { outbound, connection, certificate_name, registration });
     loop {
         let message = tokio::select! {
             message = messages.message() => message,
-            () = closed.closed() => break,
+            _dropped = &mut ended => break,
         };
         let Ok(Some(message)) = message else { break };
         // The actor gives the slot back when it has handled the message, so a flood waits in the socket.
