@@ -163,7 +163,7 @@ fn make_block(engine: &mut Engine, pool: &SharedPool) {
     };
     let candidates = |header: &alloy_consensus::Header| {
         let base_fee = next_base_fee(header);
-        pool.lock().best(base_fee).map(|entry| entry.transaction().clone()).collect()
+        pool.lock().best(base_fee).map(|entry| entry.transaction().clone()).collect::<Vec<_>>()
     };
     let (block, invalid) = engine.build(parent.hash, &attributes, candidates, || false).unwrap();
     let committed = engine.commit(block.hash).unwrap();
