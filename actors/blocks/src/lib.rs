@@ -6,6 +6,7 @@
 pub mod block;
 pub mod certificate;
 pub mod claims;
+pub mod committed;
 pub mod domain;
 pub mod limits;
 pub mod payload;
@@ -14,6 +15,7 @@ pub mod spec;
 pub use block::{BitcoinView, Block, Body, Header};
 pub use certificate::{Certificate, CertificateError, CommitSignature, Proposal, ValidatorId, Vote, VoteKind};
 pub use claims::{BurnRef, Payout, PegIn, Refund, Settlement};
+pub use committed::{Committed, CommittedFault, CommittedRules};
 pub use domain::ChainDomain;
 pub use payload::{decode_payload, encode_payload};
 pub use spec::ChainSpec;

@@ -1,0 +1,150 @@
+//! What the swarm can do, and its bounds.
+
+use std::time::Duration;
+
+use alys_cluster::ActorError;
+use libp2p::allow_block_list::{self, BlockedPeers};
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::gossipsub::{
+    self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicScoreParams,
+};
+use libp2p::identity::Keypair;
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use sha2::{Digest as _, Sha256};
+
+use super::codec::{PROTOCOL, PeerCodec};
+use crate::config::Config;
+use crate::core::Topic;
+use crate::core::limits::{MAX_BLOCK_MESSAGE_BYTES, MAX_CONSENSUS_MESSAGE_BYTES, MAX_TRANSACTION_BYTES};
+
+/// Half-open connections in each direction.
+const MAX_PENDING: u32 = 32;
+/// Connections with one peer: both may have dialled at once.
+const MAX_PER_PEER: u32 = 2;
+/// How long one request may take: 13 MiB at 512 KiB/s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(26);
+/// Streams for requests on one connection.
+const MAX_REQUEST_STREAMS: usize = 16;
+/// Connections without gossip are kept: bootnodes would be dialled again at once.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// What one field of gossip's envelope may add to the message.
+const ENVELOPE_BYTES: usize = 4_096;
+
+/// The swarm's parts.
+#[allow(missing_docs, reason = "the derive writes items that cannot be documented")]
+mod derived {
+    use libp2p::swarm::NetworkBehaviour;
+
+    use super::{BlockedPeers, PeerCodec, allow_block_list, connection_limits, gossipsub, identify, ping, request_response};
+
+    #[derive(NetworkBehaviour)]
+    pub(crate) struct Behaviour {
+        pub(crate) limits: connection_limits::Behaviour,
+        pub(crate) bans: allow_block_list::Behaviour<BlockedPeers>,
+        pub(crate) identify: identify::Behaviour,
+        pub(crate) ping: ping::Behaviour,
+        pub(crate) gossip: gossipsub::Behaviour,
+        pub(crate) peers: request_response::Behaviour<PeerCodec>,
+    }
+}
+pub(crate) use derived::{Behaviour, BehaviourEvent};
+
+/// The topics of a chain.
+pub(crate) fn topics(genesis: &[u8]) -> [(Topic, IdentTopic); 3] {
+    let genesis = hex::encode(genesis);
+    let named = |topic, name| (topic, IdentTopic::new(format!("alys/{genesis}/{name}/1")));
+    [named(Topic::Blocks, "blocks"), named(Topic::Consensus, "consensus"), named(Topic::Transactions, "transactions")]
+}
+
+/// A swarm that neither listens nor dials yet.
+pub(crate) fn build(config: &Config, keys: Keypair, topics: &[(Topic, IdentTopic)]) -> Result<Swarm<Behaviour>, ActorError> {
+    let broken = |what: &str, cause: &dyn std::fmt::Display| ActorError::Broken(format!("{what}: {cause}"));
+    let behaviour = Behaviour {
+        limits: connection_limits::Behaviour::new(limits(config)),
+        bans: allow_block_list::Behaviour::default(),
+        identify: identify::Behaviour::new(
+            identify::Config::new("/alys/1".into(), keys.public())
+                .with_agent_version(concat!("alys/", env!("CARGO_PKG_VERSION")).into()),
+        ),
+        ping: ping::Behaviour::default(),
+        gossip: gossip(&keys, topics).map_err(|cause| broken("gossip", &cause))?,
+        peers: request_response::Behaviour::with_codec(
+            PeerCodec,
+            [(PROTOCOL, ProtocolSupport::Full)],
+            request_response::Config::default()
+                .with_request_timeout(REQUEST_TIMEOUT)
+                .with_max_concurrent_streams(MAX_REQUEST_STREAMS),
+        ),
+    };
+    let swarm = SwarmBuilder::with_existing_identity(keys)
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|cause| broken("noise", &cause))?
+        .with_behaviour(move |_| behaviour)
+        .map_err(|cause| broken("swarm", &cause))?
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
+        .build();
+    Ok(swarm)
+}
+
+fn limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(MAX_PENDING))
+        .with_max_pending_outgoing(Some(MAX_PENDING))
+        .with_max_established_incoming(Some(config.max_inbound))
+        .with_max_established_outgoing(Some(config.max_outbound))
+        .with_max_established_per_peer(Some(MAX_PER_PEER))
+}
+
+fn gossip(keys: &Keypair, topics: &[(Topic, IdentTopic)]) -> Result<gossipsub::Behaviour, String> {
+    let mut config = gossipsub::ConfigBuilder::default();
+    config
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .validate_messages()
+        .max_transmit_size(MAX_BLOCK_MESSAGE_BYTES.saturating_add(ENVELOPE_BYTES))
+        // By content: every cluster publishes each final block, and once is enough.
+        .message_id_fn(|message: &gossipsub::Message| {
+            let digest =
+                Sha256::new().chain_update(message.topic.as_str()).chain_update([0]).chain_update(&message.data).finalize();
+            MessageId::new(&digest)
+        });
+    for (topic, ident) in topics {
+        config.max_transmit_size_for_topic(largest(*topic).saturating_add(ENVELOPE_BYTES), ident.hash());
+    }
+    let config = config.build().map_err(|cause| cause.to_string())?;
+    let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(keys.clone()), config)?;
+    gossip.with_peer_score(score(topics), PeerScoreThresholds::default())?;
+    for (_, topic) in topics {
+        gossip.subscribe(topic).map_err(|cause| cause.to_string())?;
+    }
+    Ok(gossip)
+}
+
+const fn largest(topic: Topic) -> usize {
+    match topic {
+        Topic::Blocks => MAX_BLOCK_MESSAGE_BYTES,
+        Topic::Consensus => MAX_CONSENSUS_MESSAGE_BYTES,
+        Topic::Transactions => MAX_TRANSACTION_BYTES,
+    }
+}
+
+/// Only what is surely a fault lowers gossip's own score: invalid messages and breaches of its protocol. Few messages in
+/// a quiet network are none, nor are many nodes behind one address.
+fn score(topics: &[(Topic, IdentTopic)]) -> PeerScoreParams {
+    let topic = TopicScoreParams {
+        topic_weight: 1.0,
+        time_in_mesh_weight: 0.0,
+        first_message_deliveries_weight: 0.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        invalid_message_deliveries_weight: -1.0,
+        invalid_message_deliveries_decay: 0.99,
+        ..TopicScoreParams::default()
+    };
+    PeerScoreParams {
+        topics: topics.iter().map(|(_, ident)| (ident.hash(), topic.clone())).collect(),
+        ip_colocation_factor_weight: 0.0,
+        ..PeerScoreParams::default()
+    }
+}

@@ -1,0 +1,173 @@
+//! The task that owns the swarm. Commands come in, events go out; both are bounded, and while the role is behind with
+//! events the swarm is not polled, so peers feel it and nothing piles up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use alys_proto::network::{Handshake, PeerRequest, PeerResponse, peer_request::Request};
+use alys_proto::storage::GetBlocks;
+use futures::StreamExt as _;
+use libp2p::gossipsub::{IdentTopic, MessageAcceptance, MessageId, PublishError};
+use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::behaviour::Behaviour;
+use crate::core::{AnswerId, GossipId, Input, Token, Topic, Verdict};
+
+/// Commands that wait; the role waits behind them.
+const MAX_COMMANDS: usize = 1_024;
+/// Events on their way to the role. Gossip is at most 12 MiB, so 1.5 GiB in the worst case, which rates keep far away.
+const MAX_EVENTS: usize = 128;
+
+/// What the swarm is told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Publish { topic: Topic, data: Vec<u8> },
+    Judge { peer: PeerId, id: GossipId, verdict: Verdict },
+    Handshake { peer: PeerId, handshake: Handshake },
+    RequestBlocks { token: Token, peer: PeerId, request: GetBlocks },
+    Answer { answer: AnswerId, response: PeerResponse },
+    Dial(Multiaddr),
+    Disconnect(PeerId),
+    Ban { peer: PeerId, banned: bool },
+}
+
+/// What the swarm says.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something for the core. The permit, if any, is given back when it was handled.
+    Input(Input, Option<OwnedSemaphorePermit>),
+    /// A listener ended.
+    ListenerLost(String),
+}
+
+/// What one of our requests was.
+pub(super) enum Asked {
+    Handshake,
+    Blocks(Token),
+}
+
+/// The running task.
+pub(crate) struct Swarm {
+    commands: mpsc::Sender<Command>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Swarm {
+    /// Starts the task.
+    pub(crate) fn start(
+        swarm: libp2p::Swarm<Behaviour>,
+        topics: Vec<(Topic, IdentTopic)>,
+        sink: impl Fn(Event) + Send + 'static,
+    ) -> Self {
+        let (commands, queue) = mpsc::channel(MAX_COMMANDS);
+        let task = Task { swarm, topics, sink: Box::new(sink), answers: HashMap::new(), next_answer: 0, asked: HashMap::new() };
+        Self { commands, task: tokio::spawn(task.run(queue)) }
+    }
+
+    /// Queues a command. False when the task is gone.
+    pub(crate) async fn command(&self, command: Command) -> bool {
+        self.commands.send(command).await.is_ok()
+    }
+
+    /// Closes all connections.
+    pub(crate) async fn stop(self) {
+        drop(self.commands);
+        // A panic of the task is of no interest any more.
+        let _ended = self.task.await;
+    }
+}
+
+/// The task's state.
+pub(super) struct Task {
+    pub(super) swarm: libp2p::Swarm<Behaviour>,
+    pub(super) topics: Vec<(Topic, IdentTopic)>,
+    sink: Box<dyn Fn(Event) + Send>,
+    /// Questions of peers, at most `MAX_REQUEST_STREAMS` per connection.
+    pub(super) answers: HashMap<AnswerId, (InboundRequestId, ResponseChannel<PeerResponse>)>,
+    pub(super) next_answer: AnswerId,
+    /// Our questions, each with a timeout.
+    pub(super) asked: HashMap<OutboundRequestId, Asked>,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        let room = Arc::new(Semaphore::new(MAX_EVENTS));
+        let mut permit: Option<OwnedSemaphorePermit> = None;
+        loop {
+            tokio::select! {
+                command = queue.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                free = room.clone().acquire_owned(), if permit.is_none() => permit = free.ok(),
+                event = self.swarm.select_next_some(), if permit.is_some() => {
+                    if let Some(event) = self.translate(event) {
+                        let event = match event {
+                            Event::Input(input, _) => Event::Input(input, permit.take()),
+                            lost => lost,
+                        };
+                        (self.sink)(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Publish { topic, data } => self.publish(topic, data),
+            Command::Judge { peer, id, verdict } => {
+                let acceptance = match verdict {
+                    Verdict::Accept => MessageAcceptance::Accept,
+                    Verdict::Ignore => MessageAcceptance::Ignore,
+                    Verdict::Reject => MessageAcceptance::Reject,
+                };
+                let known =
+                    self.swarm.behaviour_mut().gossip.report_message_validation_result(&MessageId::new(&id.0), &peer, acceptance);
+                tracing::trace!(%peer, known, ?verdict, "gossip judged");
+            }
+            Command::Handshake { peer, handshake } => self.ask(peer, Request::Handshake(handshake), Asked::Handshake),
+            Command::RequestBlocks { token, peer, request } => self.ask(peer, Request::Blocks(request), Asked::Blocks(token)),
+            Command::Answer { answer, response } => {
+                if let Some((_, channel)) = self.answers.remove(&answer) {
+                    // The peer may have gone; nobody waits for the answer then.
+                    let _gone = self.swarm.behaviour_mut().peers.send_response(channel, response);
+                }
+            }
+            Command::Dial(address) => {
+                if let Err(error) = self.swarm.dial(address.clone()) {
+                    tracing::debug!(%address, %error, "not dialled");
+                }
+            }
+            Command::Disconnect(peer) => {
+                // It may have gone by itself.
+                let _gone = self.swarm.disconnect_peer_id(peer);
+            }
+            Command::Ban { peer, banned } => {
+                let bans = &mut self.swarm.behaviour_mut().bans;
+                let _changed = if banned { bans.block_peer(peer) } else { bans.unblock_peer(peer) };
+            }
+        }
+    }
+
+    fn ask(&mut self, peer: PeerId, request: Request, asked: Asked) {
+        let id = self.swarm.behaviour_mut().peers.send_request(&peer, PeerRequest { request: Some(request) });
+        self.asked.insert(id, asked);
+    }
+
+    fn publish(&mut self, topic: Topic, data: Vec<u8>) {
+        let Some((_, ident)) = self.topics.iter().find(|(known, _)| *known == topic) else { return };
+        let sent = match self.swarm.behaviour_mut().gossip.publish(ident.hash(), data) {
+            Ok(_) => true,
+            // A peer was faster with the same bytes.
+            Err(PublishError::Duplicate) => return,
+            Err(error) => {
+                tracing::debug!(?topic, %error, "not published");
+                false
+            }
+        };
+        (self.sink)(Event::Input(Input::Published { topic, sent }, None));
+    }
+}

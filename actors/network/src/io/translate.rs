@@ -1,0 +1,121 @@
+//! What the swarm says, in the core's words.
+
+use std::io::ErrorKind;
+
+use alys_proto::network::{PeerRequest, PeerResponse, peer_request::Request, peer_response::Response};
+use libp2p::request_response::{self, InboundFailure, Message, OutboundFailure, ResponseChannel};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{PeerId, gossipsub, identify, ping};
+
+use super::behaviour::BehaviourEvent;
+use super::task::{Asked, Event, Task};
+use crate::core::{GossipId, Input};
+
+type PeerEvent = request_response::Event<PeerRequest, PeerResponse>;
+
+impl Task {
+    /// `None` for what the core need not know.
+    pub(super) fn translate(&mut self, event: SwarmEvent<BehaviourEvent>) -> Option<Event> {
+        let input = match event {
+            SwarmEvent::Behaviour(event) => self.behaviour(event)?,
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+                let address = endpoint.get_remote_address().clone();
+                Input::Connected { peer: peer_id, address, outbound: endpoint.is_dialer() }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => Input::Disconnected { peer: peer_id },
+            SwarmEvent::NewListenAddr { address, .. } => Input::Listening(address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => Input::NotListening(address),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                let why = reason.err().map_or_else(|| "it ended".into(), |error| error.to_string());
+                return Some(Event::ListenerLost(format!("{addresses:?}: {why}")));
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
+                tracing::debug!(peer = ?peer_id, %error, "dialling failed");
+                return None;
+            }
+            _ => return None,
+        };
+        Some(Event::Input(input, None))
+    }
+
+    fn behaviour(&mut self, event: BehaviourEvent) -> Option<Input> {
+        match event {
+            BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
+                let (topic, _) = self.topics.iter().find(|(_, ident)| ident.hash() == message.topic)?;
+                Some(Input::Gossip { peer: propagation_source, id: GossipId(message_id.0), topic: *topic, data: message.data })
+            }
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                Some(Input::Identified { peer: peer_id, agent: info.agent_version })
+            }
+            BehaviourEvent::Ping(ping::Event { peer, result: Err(failure), .. }) => {
+                tracing::debug!(%peer, %failure, "no pong");
+                let _gone = self.swarm.disconnect_peer_id(peer);
+                None
+            }
+            BehaviourEvent::Peers(event) => self.peers(event),
+            _ => None,
+        }
+    }
+
+    fn peers(&mut self, event: PeerEvent) -> Option<Input> {
+        match event {
+            PeerEvent::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
+                self.question(peer, request_id, request, channel)
+            }
+            PeerEvent::Message { peer, message: Message::Response { request_id, response }, .. } => {
+                let asked = self.asked.remove(&request_id)?;
+                answer(peer, &asked, response)
+            }
+            PeerEvent::OutboundFailure { peer, request_id, error, .. } => match (self.asked.remove(&request_id)?, error) {
+                (Asked::Handshake, OutboundFailure::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    Some(Input::Malformed { peer })
+                }
+                (Asked::Handshake, error) => {
+                    tracing::debug!(%peer, %error, "no handshake");
+                    None
+                }
+                (Asked::Blocks(token), error) => Some(Input::DownloadFailed { token, reason: error.to_string() }),
+            },
+            PeerEvent::InboundFailure { peer, request_id, error, .. } => {
+                self.answers.retain(|_, (id, _)| *id != request_id);
+                match error {
+                    InboundFailure::Io(error) if error.kind() == ErrorKind::InvalidData => Some(Input::Malformed { peer }),
+                    _ => None,
+                }
+            }
+            PeerEvent::ResponseSent { .. } => None,
+        }
+    }
+
+    fn question(
+        &mut self,
+        peer: PeerId,
+        id: request_response::InboundRequestId,
+        request: PeerRequest,
+        channel: ResponseChannel<PeerResponse>,
+    ) -> Option<Input> {
+        let answer = self.next_answer;
+        self.next_answer = answer.wrapping_add(1);
+        let input = match request.request {
+            Some(Request::Handshake(handshake)) => Input::HandshakeAsked { peer, handshake, answer },
+            Some(Request::Blocks(request)) => Input::BlocksAsked { peer, request, answer },
+            // Dropping the channel closes the stream.
+            None => return Some(Input::Malformed { peer }),
+        };
+        self.answers.insert(answer, (id, channel));
+        Some(input)
+    }
+}
+
+fn answer(peer: PeerId, asked: &Asked, response: PeerResponse) -> Option<Input> {
+    match (asked, response.response) {
+        (Asked::Handshake, Some(Response::Handshake(handshake))) => Some(Input::HandshakeAnswered { peer, handshake }),
+        // Refused for now, or no handshake at all: a peer that never shows one is disconnected in time.
+        (Asked::Handshake, _) => None,
+        (Asked::Blocks(token), Some(Response::Blocks(blocks))) => {
+            Some(Input::BlocksAnswered { token: *token, blocks: blocks.blocks })
+        }
+        (Asked::Blocks(token), Some(Response::Refused(reason))) => Some(Input::DownloadFailed { token: *token, reason }),
+        (Asked::Blocks(token), _) => Some(Input::BlocksAnswered { token: *token, blocks: Vec::new() }),
+    }
+}
