@@ -269,17 +269,17 @@ impl RoleActor for EngineActor {
     }
 }
 
-/// Candidates for a block: a copy, so that the pool is not held while it is built.
-fn best(pool: &SharedPool, base_fee: u64) -> Vec<Recovered<TxEnvelope>> {
+/// Candidates for a block. A snapshot, so the pool is not held while it is built.
+fn best(pool: &SharedPool, base_fee: u64) -> impl Iterator<Item = Recovered<TxEnvelope>> {
     let best = pool.lock().best(base_fee);
-    best.map(|entry| entry.transaction().clone()).collect()
+    best.map(|entry| entry.transaction().clone())
 }
 
 fn fatal(error: &StoreError) -> ActorError {
-    if error.is_configuration() {
-        ActorError::Configuration(error.to_string())
-    } else if error.is_full() {
+    if error.is_full() {
         ActorError::Temporary(error.to_string())
+    } else if error.is_configuration() {
+        ActorError::Configuration(error.to_string())
     } else {
         ActorError::Broken(error.to_string())
     }

@@ -30,8 +30,8 @@ use crate::io::snapshot::Snapshot;
 use crate::io::store::{Options, Store, StoreError};
 use crate::pool::Account;
 
-/// Most blocks one question about burns covers.
-const MAX_BURN_RANGE: u64 = 100_000;
+/// Most burns in one answer: about 3 MiB.
+const MAX_BURNS: usize = 10_000;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -153,13 +153,16 @@ impl Engine {
     ///
     /// # Errors
     /// `Refused` when the parent cannot be built upon or the attributes break a rule.
-    pub fn build(
+    pub fn build<C>(
         &mut self,
         parent_hash: B256,
         attributes: &Attributes,
-        candidates: impl FnOnce(&Header) -> Vec<Recovered<TxEnvelope>>,
+        candidates: impl FnOnce(&Header) -> C,
         out_of_time: impl FnMut() -> bool,
-    ) -> Result<(Arc<ExecutedBlock>, Vec<B256>), EngineError> {
+    ) -> Result<(Arc<ExecutedBlock>, Vec<B256>), EngineError>
+    where
+        C: IntoIterator<Item = Recovered<TxEnvelope>>,
+    {
         let snapshot = self.store.snapshot();
         let (parent, layers) = match self.parent(&snapshot, parent_hash)? {
             Parent::Known { header, layers } => (header, layers),
@@ -172,7 +175,7 @@ impl Engine {
             let text = format!("timestamp {} is not after the parent's {}", attributes.timestamp, parent.timestamp);
             return Err(EngineError::Refused(text));
         }
-        // Transactions that blocks between head and parent already hold are invalid here (nonce too low), but not wrong.
+        // What cannot run above executed blocks may still run on the head, should another block be committed.
         let above_head = !layers.is_empty();
         let source = Layers::new(&*snapshot, layers);
         let candidates = candidates(&parent);
@@ -257,15 +260,15 @@ impl Engine {
     /// Burns of committed blocks, both ends included.
     ///
     /// # Errors
-    /// `Refused` when the range is too long.
+    /// `Refused` when there are too many.
     pub fn burns(&self, from: u64, to: u64) -> Result<Vec<Burn>, EngineError> {
-        if to.saturating_sub(from) > MAX_BURN_RANGE {
-            return Err(EngineError::Refused(format!("more than {MAX_BURN_RANGE} blocks: ask in parts")));
-        }
         let snapshot = self.store.snapshot();
         let mut found = Vec::new();
         for number in snapshot.burn_blocks(from, to)? {
             found.extend(burns_of(&snapshot, number)?);
+            if found.len() > MAX_BURNS {
+                return Err(EngineError::Refused(format!("more than {MAX_BURNS} burns up to block {number}: ask in parts")));
+            }
         }
         Ok(found)
     }

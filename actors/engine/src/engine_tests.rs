@@ -1,7 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
-use std::time::Instant;
-
-use alloy_consensus::{Block, TxReceipt};
+use alloy_consensus::{Block, SignableTransaction, TxEip1559, TxEip4844, TxEip7702, TxReceipt};
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Bytes, TxKind, U256, hex};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
@@ -12,11 +10,14 @@ use tempfile::TempDir;
 use super::*;
 use crate::core::call::MAX_CALL_GAS;
 use crate::core::view::{CallOutcome, CallRequest, ViewError};
-use crate::testing::{COIN, attributes, deploy, key, spec, transaction, transfer};
+use crate::testing::{COIN, attributes, deploy, key, sign, spec, transaction, transfer};
 
 sol! {
     function requestPegOut(bytes bitcoinAddress) external payable;
 }
+
+#[path = "engine_disk_tests.rs"]
+mod disk;
 
 const OPTIONS: Options = Options { cache_bytes: 8 << 20, quick_repair: false };
 
@@ -194,8 +195,35 @@ const MUTATIONS: &[Mutation] = &[
     ("state root", |b| b.header.beneficiary = Address::repeat_byte(1)),
     ("transaction 0", |b| b.body.transactions.swap(0, 1)),
     ("gas used", |b| b.body.transactions.truncate(1)),
+    ("blob transactions are not accepted", |b| b.body.transactions.push(blob())),
+    ("come with Prague", |b| b.body.transactions.push(set_code())),
+    ("signature is not valid", |b| b.body.transactions[1] = high_s(&b.body.transactions[1])),
+    ("invalid chain ID", |b| b.body.transactions[0] = other_chain()),
     ("state root", |b| b.body.withdrawals.as_mut().unwrap().push(Withdrawal { amount: 1, ..Withdrawal::default() })),
 ];
+
+fn blob() -> TxEnvelope {
+    let unsigned = TxEip4844 { chain_id: spec().chain_id, blob_versioned_hashes: vec![B256::repeat_byte(1)], ..TxEip4844::default() };
+    sign(1, unsigned).into_inner()
+}
+
+fn set_code() -> TxEnvelope {
+    sign(1, TxEip7702 { chain_id: spec().chain_id, ..TxEip7702::default() }).into_inner()
+}
+
+fn other_chain() -> TxEnvelope {
+    let unsigned = TxEip1559 { chain_id: 1, gas_limit: 21_000, max_fee_per_gas: 10_000_000_000, ..TxEip1559::default() };
+    sign(1, unsigned).into_inner()
+}
+
+/// The same transaction with the other signature that the curve allows (EIP-2 forbids it).
+fn high_s(envelope: &TxEnvelope) -> TxEnvelope {
+    let signed = envelope.as_eip1559().unwrap();
+    let order = U256::from_be_bytes(hex!("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"));
+    let signature = signed.signature();
+    let other = alloy_primitives::Signature::new(signature.r(), order - signature.s(), !signature.v());
+    signed.tx().clone().into_signed(other).into()
+}
 
 #[test]
 fn a_block_that_breaks_a_rule_is_invalid_and_says_which() {
@@ -317,31 +345,11 @@ fn calls_leave_nothing_behind_and_say_how_they_ended() {
 }
 
 #[test]
-fn other_chains_other_layouts_and_damage_are_told_apart() {
-    let Chain { engine, folder } = Chain::new();
-    let open = |spec: &ChainSpec| Engine::open(folder.path(), OPTIONS, spec).map(drop);
-    assert!(matches!(open(&spec()), Err(OpenError::Store(StoreError::InUse(_)))));
-    drop(engine);
-    let mut other = spec();
-    other.name = "another".into();
-    assert!(matches!(open(&other), Err(OpenError::Store(StoreError::OtherChain { .. }))));
-    open(&spec()).unwrap();
-    let file = folder.path().join("engine.redb");
-    std::fs::write(&file, b"not a database").unwrap();
-    let error = open(&spec()).unwrap_err();
-    assert!(matches!(error, OpenError::Store(StoreError::Damaged(..))), "{error}");
-    std::fs::remove_file(&file).unwrap();
-    std::fs::create_dir(&file).unwrap();
-    assert!(matches!(open(&spec()), Err(OpenError::Store(StoreError::Disk(..) | StoreError::Damaged(..)))));
-}
-
-/// Not a timed test: prints what `make bench` measures.
-#[test]
-fn empty_blocks_are_quick() {
+fn transactions_of_an_executed_parent_do_not_hold_up_their_sender() {
     let mut chain = Chain::new();
-    let start = Instant::now();
-    for _ in 0..20 {
-        chain.advance(Vec::new());
-    }
-    println!("20 empty blocks built, executed and on disk: {:?}", start.elapsed());
+    let genesis = chain.engine.head().hash;
+    let [first, second] = [0, 1].map(|nonce| transfer(1, nonce, Address::ZERO, 1));
+    let parent = chain.build_on(genesis, 2, vec![first.clone()]);
+    let child = chain.build_on(parent.hash, 4, vec![first, second.clone()]);
+    assert_eq!(child.block.body.transactions, [second.into_inner()]);
 }

@@ -173,6 +173,8 @@ impl<F: FnMut() -> bool> Selection<F> {
                 self.misfits = 0;
                 self.chosen.push(candidate);
             }
+            // The sender's later ones may still run.
+            Err(TransactionError::Stale) => {}
             Err(TransactionError::NoRoom) => {
                 self.misfits = self.misfits.saturating_add(1);
                 self.skipped.insert(candidate.signer());

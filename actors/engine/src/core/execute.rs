@@ -42,6 +42,8 @@ pub struct Outcome {
 pub enum TransactionError {
     /// Never in this block; in a later one only if the sender's account changes.
     Invalid(String),
+    /// Its nonce is used already: a block between head and parent has it, or a better paid one.
+    Stale,
     /// More gas than is left in the block.
     NoRoom,
     /// Not its fault: stop.
@@ -111,6 +113,9 @@ fn transaction_error(error: BlockExecutionError) -> TransactionError {
         }
         BlockExecutionError::Validation(BlockValidationError::TransactionGasLimitMoreThanAvailableBlockGas { .. }) => {
             TransactionError::NoRoom
+        }
+        BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) if error.is_nonce_too_low() => {
+            TransactionError::Stale
         }
         BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => {
             TransactionError::Invalid(error.to_string())

@@ -8,8 +8,8 @@ use alloy_primitives::B256;
 use super::block::ExecutedBlock;
 
 /// Blocks kept. A height sees one block a round, and rounds beyond a few are rare; a block that fell out is executed
-/// again when it is asked for. 64 × at most ~20 MiB (payload, receipts, changed state) for blocks full to the brim.
-pub const MAX_EXECUTED: usize = 64;
+/// again when it is asked for. 32 × at most ~20 MiB (payload, receipts, changed state) for blocks full to the brim.
+pub const MAX_EXECUTED: usize = 32;
 
 /// Executed blocks by hash.
 #[derive(Debug, Default)]

@@ -47,6 +47,7 @@ pub fn verify<S: StateSource>(
             let invalid = |reason: String| ExecuteError::from(Invalid::Transaction { index, reason });
             run_one(&Recovered::new_unchecked(transaction.clone(), *sender)).map_err(|error| match error {
                 TransactionError::Invalid(reason) => invalid(reason),
+                TransactionError::Stale => invalid("its nonce is used already".into()),
                 TransactionError::NoRoom => invalid("its gas limit is more than the block has left".into()),
                 TransactionError::Broken(cause) => cause.into(),
             })?;

@@ -38,17 +38,29 @@ impl fmt::Debug for Snapshot {
     }
 }
 
+/// What stands for the head until it is read.
+fn no_block() -> BlockView {
+    BlockView {
+        hash: B256::ZERO,
+        header: Header::default(),
+        transactions: Vec::new(),
+        receipts: Vec::new(),
+        withdrawals: Vec::new(),
+    }
+}
+
 /// Wraps a failed read.
 pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> StateError {
     move |cause| StateError::read(what, cause)
 }
 
 impl Snapshot {
-    /// The database as it is now, with a head that agrees with its state.
+    /// The database as it is now, with a head that agrees with its state. `written`: the head, if it was just written,
+    /// so that it need not be read back.
     ///
     /// # Errors
     /// `Damaged` when head, header, and state root do not belong together.
-    pub fn open(database: &Database) -> Result<Self, StateError> {
+    pub fn open(database: &Database, written: Option<Arc<BlockView>>) -> Result<Self, StateError> {
         let transaction = database.begin_read().map_err(failed("the database"))?;
         fn table<K: Key, V: Value>(
             transaction: &redb::ReadTransaction,
@@ -75,20 +87,16 @@ impl Snapshot {
             block_numbers: table(&transaction, tables::BLOCK_NUMBERS)?,
             transactions: table(&transaction, tables::TRANSACTIONS)?,
             burn_blocks: table(&transaction, tables::BURN_BLOCKS)?,
-            head: Arc::new(BlockView {
-                hash,
-                header: Header::default(),
-                transactions: Vec::new(),
-                receipts: Vec::new(),
-                withdrawals: Vec::new(),
-            }),
+            head: written.unwrap_or_else(|| Arc::new(no_block())),
         };
-        let head = snapshot.block(number)?.ok_or_else(|| StateError::Damaged(format!("block {number}, the head, is missing")))?;
+        if snapshot.head.hash != hash {
+            let head = snapshot.block(number)?.ok_or_else(|| StateError::Damaged(format!("block {number}, the head, is missing")))?;
+            snapshot.head = Arc::new(head);
+        }
         let root = snapshot.account_node(&[])?.map_or(alloy_trie::EMPTY_ROOT_HASH, keccak256);
-        if head.hash != hash || head.header.state_root != root {
+        if snapshot.head.hash != hash || snapshot.head.header.state_root != root {
             return Err(StateError::Damaged(format!("head {number} does not agree with the state")));
         }
-        snapshot.head = Arc::new(head);
         Ok(snapshot)
     }
 

@@ -7,7 +7,7 @@
 //! | genesis of another specification | `OtherChain` |
 //! | another layout | `OtherSchema` |
 //! | in use | `InUse` |
-//! | no space, no permission | `Disk` |
+//! | no space, no permission | `Disk`; [`StoreError::is_full`] tells them apart |
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -68,7 +68,7 @@ pub enum StoreError {
     #[error("writing the engine's database failed: {0}; check space and health of the disk")]
     Write(#[source] redb::Error),
     /// A read failed.
-    #[error(transparent)]
+    #[error("the engine's database cannot be read ({0}): restore it from a backup, or move it away and the engine builds it again from the stored blocks")]
     State(#[from] StateError),
 }
 
@@ -80,7 +80,12 @@ impl StoreError {
 
     /// Whether the disk is full: it works again once somebody makes room.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Write(redb::Error::Io(cause)) if cause.kind() == std::io::ErrorKind::StorageFull)
+        match self {
+            Self::Write(redb::Error::Io(cause)) | Self::Disk(_, cause) => {
+                matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
     }
 
     /// Whether starting again with the same configuration cannot help.
@@ -117,7 +122,7 @@ impl Store {
             }
             Some(_) => {}
         }
-        let snapshot = Snapshot::open(&database).map_err(|cause| StoreError::Damaged(path, cause.to_string()))?;
+        let snapshot = Snapshot::open(&database, None).map_err(|cause| StoreError::Damaged(path, cause.to_string()))?;
         Ok(Self { database, options, latest: Arc::new(RwLock::new(Arc::new(snapshot))) })
     }
 
@@ -137,7 +142,7 @@ impl Store {
     /// The store cannot be written; the head is as before.
     pub fn commit(&self, block: &ExecutedBlock) -> Result<(), StoreError> {
         commit::commit(&self.database, self.options.quick_repair, block)?;
-        let snapshot = Arc::new(Snapshot::open(&self.database)?);
+        let snapshot = Arc::new(Snapshot::open(&self.database, Some(block.view()))?);
         *self.latest.write().unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
         Ok(())
     }
