@@ -1,1 +1,16 @@
-//! placeholder
+//! The chain role: consensus about blocks, and the one path by which they become final.
+//!
+//! [`core`] decides, `actor` carries out, `io` holds the doors to the other roles, the key file and the clock.
+
+pub mod core;
+
+mod actor;
+mod config;
+mod io;
+mod shell;
+
+pub use actor::{ChainActor, Peers};
+pub use config::Config;
+
+#[cfg(test)]
+mod actor_tests;

@@ -1,0 +1,11 @@
+//! Tests of the core: rules as a table, rounds of one and of four validators in one thread, crashes at every step.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, clippy::indexing_slicing)]
+
+mod crashes;
+pub(crate) mod fixtures;
+mod imports;
+mod pegs;
+mod proposals;
+mod rules;
+mod simulation;
+mod voting;

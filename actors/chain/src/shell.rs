@@ -1,0 +1,272 @@
+//! Carries effects out, in order. When storage or the engine cannot do one, everything behind it waits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alys_cluster::{ActorError, LocalSender};
+use alys_proto::{Refused, Reply, chain, network, storage, sync};
+
+use crate::actor::{Local, Peers};
+use crate::config::Config;
+use crate::core::{Answer, Commit, Effect, Input, Note, State, Ticket};
+use crate::io::engine::EngineDoor;
+use crate::io::{bridge as bitcoin, clock};
+
+/// Who waits for an answer.
+pub(crate) enum Waiter {
+    PegIn(Reply<chain::PegInVerdict>),
+    Proposal(Reply<chain::ProposalVerdict>),
+    Batch(Reply<chain::BatchImported>),
+}
+
+/// The core with everything it needs to act.
+pub(crate) struct Shell {
+    pub(crate) state: State,
+    peers: Peers,
+    engine: EngineDoor,
+    local: LocalSender<Local>,
+    config: Config,
+    queue: VecDeque<Effect>,
+    /// Inputs that must not be lost and came while the queue was stuck: at most the running timers and questions, and
+    /// the last view of Bitcoin.
+    deferred: VecDeque<Input>,
+    waiters: BTreeMap<Ticket, Waiter>,
+    next_ticket: u64,
+    /// Why the queue is stuck.
+    pub(crate) stuck: Option<String>,
+    asking_view: Arc<AtomicBool>,
+    pub(crate) refused_messages: u64,
+}
+
+impl Shell {
+    pub(crate) fn new(state: State, effects: Vec<Effect>, peers: Peers, engine: EngineDoor, local: LocalSender<Local>, config: Config) -> Self {
+        Self {
+            state,
+            peers,
+            engine,
+            local,
+            config,
+            queue: effects.into(),
+            deferred: VecDeque::new(),
+            waiters: BTreeMap::new(),
+            next_ticket: 0,
+            stuck: None,
+            asking_view: Arc::default(),
+            refused_messages: 0,
+        }
+    }
+
+    /// A number under which `waiter` will be answered.
+    pub(crate) fn ticket(&mut self, waiter: Waiter) -> Ticket {
+        self.next_ticket = self.next_ticket.saturating_add(1);
+        let ticket = Ticket(self.next_ticket);
+        self.waiters.insert(ticket, waiter);
+        ticket
+    }
+
+    /// An input that must not be lost: a timer, the answer of a task, a view of Bitcoin.
+    pub(crate) async fn own_input(&mut self, input: Input) -> Result<(), ActorError> {
+        if self.stuck.is_some() {
+            if matches!(input, Input::BitcoinView(_)) {
+                self.deferred.retain(|waiting| !matches!(waiting, Input::BitcoinView(_)));
+            }
+            self.deferred.push_back(input);
+            return Ok(());
+        }
+        self.input(input).await
+    }
+
+    /// One step of the core and everything that follows from it.
+    pub(crate) async fn input(&mut self, input: Input) -> Result<(), ActorError> {
+        let effects = self.state.step(clock::now(), input);
+        self.queue.extend(effects);
+        self.pump().await
+    }
+
+    /// Carries out what waits.
+    pub(crate) async fn pump(&mut self) -> Result<(), ActorError> {
+        self.stuck = None;
+        loop {
+            while let Some(effect) = self.queue.pop_front() {
+                if let Some((effect, reason)) = self.carry_out(effect).await? {
+                    tracing::warn!(%reason, "waiting to go on");
+                    self.queue.push_front(effect);
+                    self.stuck = Some(reason);
+                    self.local.send_after(self.config.retry, Local::Pump);
+                    return Ok(());
+                }
+            }
+            let Some(input) = self.deferred.pop_front() else { return Ok(()) };
+            self.queue.extend(self.state.step(clock::now(), input));
+        }
+    }
+
+    /// Gives the effect back when it has to be tried again.
+    async fn carry_out(&mut self, effect: Effect) -> Result<Option<(Effect, String)>, ActorError> {
+        match effect {
+            Effect::AppendWal { height, entries } => {
+                let request = storage::AppendWal { height, entries: entries.clone() };
+                if let Err(refused) = self.peers.storage.ask_within(self.config.storage_deadline, request).await {
+                    return Ok(Some((Effect::AppendWal { height, entries }, format!("storage: {refused}"))));
+                }
+            }
+            Effect::CommitBlock(commit) => {
+                if let Err(reason) = self.commit(&commit).await? {
+                    return Ok(Some((Effect::CommitBlock(commit), reason)));
+                }
+                self.queue.extend(self.state.step(clock::now(), Input::Committed { hash: commit.hash }));
+            }
+            other => self.start(other),
+        }
+        Ok(None)
+    }
+
+    /// Storage, then the engine, then everybody. Repeating any part of it changes nothing [PEG-19].
+    async fn commit(&mut self, commit: &Commit) -> Result<Result<(), String>, ActorError> {
+        let request = storage::CommitBlock {
+            block: Some(commit.block.clone()),
+            parent_hash: commit.parent_hash.to_vec(),
+            ledger: Some(storage::LedgerDelta { facts: commit.facts.clone() }),
+        };
+        if let Err(refused) = self.peers.storage.ask_within(self.config.storage_deadline, request).await {
+            self.check_storage_head(commit, &refused).await?;
+            return Ok(Err(format!("storage: {refused}")));
+        }
+        if let Err(failure) = self.engine.commit(commit.block.height, commit.el_hash).await {
+            return Ok(Err(format!("engine: {}", failure.0)));
+        }
+        self.announce(commit);
+        Ok(Ok(()))
+    }
+
+    /// A refusal that another try cannot change: storage has moved on without us.
+    async fn check_storage_head(&mut self, commit: &Commit, refused: &Refused) -> Result<(), ActorError> {
+        if refused.is_passing() {
+            return Ok(());
+        }
+        let Ok(head) = self.peers.storage.ask(storage::GetHead {}).await else { return Ok(()) };
+        let moved_on = head.height >= commit.block.height && head.hash != commit.block.hash;
+        let behind = head.height.saturating_add(1) < commit.block.height;
+        if moved_on || behind {
+            return Err(ActorError::Broken(format!(
+                "storage's head is {} and does not precede block {}: {refused}",
+                head.height, commit.block.height
+            )));
+        }
+        Ok(())
+    }
+
+    fn announce(&self, commit: &Commit) {
+        tracing::info!(
+            height = commit.block.height, hash = %commit.hash, facts = commit.facts.len(), burns = commit.block.burns.len(), "block committed"
+        );
+        if commit.decided_here {
+            let _away = self.peers.network.tell(commit.block.clone());
+        }
+        self.peers.tell_committed(&commit.block, &commit.facts);
+    }
+
+    /// Effects that nobody waits for.
+    fn start(&mut self, effect: Effect) {
+        match effect {
+            Effect::Publish(message) => {
+                // Lost gossip is sent again by the rebroadcast timer.
+                let _away = self.peers.network.tell(network::PublishConsensus { message });
+            }
+            Effect::GetTemplate(wanted) => {
+                let (engine, local) = (self.engine.clone(), self.local.clone());
+                tokio::spawn(async move {
+                    let (height, round) = (wanted.height, wanted.round);
+                    let result = engine.build(wanted).await;
+                    local.send(Local::Input(Input::TemplateBuilt { height, round, result }));
+                });
+            }
+            Effect::Execute { hash, payload, parent_beacon_block_root } => {
+                let (engine, local) = (self.engine.clone(), self.local.clone());
+                tokio::spawn(async move {
+                    let result = engine.execute(payload, parent_beacon_block_root).await;
+                    local.send(Local::Input(Input::ExecutionDone { hash, result }));
+                });
+            }
+            Effect::ValidatePegs(check) => {
+                let (bridge, local) = (self.peers.bridge.clone(), self.local.clone());
+                tokio::spawn(async move {
+                    let subject = check.subject;
+                    let verdict = bitcoin::validate(&bridge, check).await;
+                    local.send(Local::Input(Input::PegVerdict { subject, verdict }));
+                });
+            }
+            Effect::GetBitcoinView => self.ask_view(),
+            Effect::StartTimer { timer, at } => {
+                let delay = Duration::from_millis(clock::now().until(at));
+                self.local.send_after(delay, Local::Input(Input::Timer(timer)));
+            }
+            Effect::SyncRequired { local, target } => {
+                let _away = self.peers.sync.tell(sync::SyncRequiredNotification { local_height: local, target_height: target });
+            }
+            Effect::Answer { ticket, answer } => self.answer(ticket, answer),
+            Effect::Halt(reason) => tracing::error!(%reason, "THE CHAIN IS HALTED: an operator must find out why before it goes on"),
+            Effect::Note(note) => self.note(&note),
+            // Awaited by `carry_out`.
+            Effect::AppendWal { .. } | Effect::CommitBlock(_) => {}
+        }
+    }
+
+    /// One question at a time, however many claims wait.
+    fn ask_view(&self) {
+        if self.asking_view.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (bridge, local, asking) = (self.peers.bridge.clone(), self.local.clone(), self.asking_view.clone());
+        tokio::spawn(async move {
+            let view = bitcoin::view(&bridge).await;
+            asking.store(false, Ordering::Release);
+            if let Some(view) = view {
+                local.send(Local::Input(Input::BitcoinView(view)));
+            }
+        });
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        let Some(waiter) = self.waiters.remove(&ticket) else { return };
+        let (accepted, reason) = match &answer {
+            Answer::Accepted => (true, String::new()),
+            Answer::Refused(reason) | Answer::ImportRefused(reason) | Answer::Busy(reason) => (false, reason.clone()),
+            Answer::Imported(_) => (true, String::new()),
+        };
+        let busy = matches!(answer, Answer::Busy(_));
+        match waiter {
+            Waiter::PegIn(reply) if busy => reply.refuse(Refused::Busy(reason)),
+            Waiter::Proposal(reply) if busy => reply.refuse(Refused::Busy(reason)),
+            Waiter::Batch(reply) if busy => reply.refuse(Refused::Busy(reason)),
+            Waiter::PegIn(reply) => reply.send(chain::PegInVerdict { accepted, reason }),
+            Waiter::Proposal(reply) => reply.send(chain::ProposalVerdict { accepted, reason }),
+            Waiter::Batch(reply) => match answer {
+                Answer::Imported(head_height) => reply.send(chain::BatchImported { head_height }),
+                _ => reply.refuse(Refused::Failed(reason)),
+            },
+        }
+    }
+
+    fn note(&mut self, note: &Note) {
+        match note {
+            Note::MessageRefused(reason) => {
+                self.refused_messages = self.refused_messages.saturating_add(1);
+                tracing::debug!(reason, "consensus message refused");
+            }
+            Note::ImportRefused(reason) => {
+                self.refused_messages = self.refused_messages.saturating_add(1);
+                tracing::debug!(reason, "block from outside refused");
+            }
+            Note::ProposalRefused { hash, reason } => tracing::warn!(%hash, %reason, "block refused"),
+            Note::OwnBlockRefused(reason) => tracing::error!(%reason, "a block built here breaks a rule and is not proposed"),
+            Note::EngineAway(reason) => tracing::warn!(reason, "the engine built no block"),
+            Note::ClaimDropped(reason) => tracing::warn!(reason, "peg claim dropped"),
+            Note::Waiting { hash, reason } => tracing::debug!(%hash, reason, "block waits"),
+            Note::Equivocation(validator) => tracing::error!(%validator, "a validator signed two different things in one place"),
+            Note::RoundMissed { height, round } => tracing::warn!(height, round, "the slot before was missed"),
+        }
+    }
+}
