@@ -1,1 +1,8 @@
-//! wiring
+//! `alys`: command line, configuration, first run, and the wiring of every role.
+
+pub mod cli;
+pub mod config;
+pub mod failure;
+pub mod io;
+pub mod prepare;
+pub mod wiring;

@@ -1,3 +1,5 @@
 //! The one binary.
-#![allow(unused_crate_dependencies)]
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    alys::cli::main()
+}

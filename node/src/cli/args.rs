@@ -1,0 +1,432 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use alys_proto::{Role, Sats};
+use clap::{Args, Parser, Subcommand};
+
+use crate::io::table::Output;
+use crate::prepare::keys::Kind;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done · 64 wrong usage · 70 bug · 75 something outside is away, try again · 78 configuration, keys or data \
+must be changed first · 80 restart me · 81 wedged · 82 fenced";
+
+/// Alys: a merge-mined Bitcoin sidechain node that runs as a cluster of actor processes.
+#[derive(Debug, Parser)]
+#[command(name = "alys", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    /// Where the node lives and what overrides its configuration.
+    #[command(flatten)]
+    pub place: Place,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the node lives and what overrides its configuration.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Place {
+    /// Folder of the node [default: ./.run when it holds a node or with `up --dev`, else ~/.alys]
+    #[arg(long, global = true, env = "ALYS_DATA_DIR", value_name = "DIR", help_heading = "Place")]
+    pub data_dir: Option<PathBuf>,
+    /// Configuration file [default: alys.toml in the data directory]
+    #[arg(long, global = true, env = "ALYS_CONFIG", value_name = "FILE", help_heading = "Place")]
+    pub config: Option<PathBuf>,
+    /// Override one setting, like engine.rpc.listen=127.0.0.1:9000; repeatable
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Place")]
+    pub set: Vec<(String, String)>,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the whole node on this host: all roles and, on a test chain, the governance nodes. Ctrl-C stops all
+    Up(Up),
+    /// Run one role in this process (what `up`, systemd units and pods start)
+    Role(RoleArgs),
+    /// Run a governance node: one member of the federation, with its own key and its own checks
+    Governance(Governance),
+    /// Show every role: process, mailbox, health, head
+    Status(Status),
+    /// Restart an instance that the supervisor started, also a quarantined one
+    Restart(Restart),
+    /// Look inside running roles
+    #[command(subcommand)]
+    Debug(Debug),
+    /// Bitcoin to the sidechain
+    #[command(subcommand)]
+    PegIn(PegIn),
+    /// Sidechain to Bitcoin: burn here, be paid there
+    PegOut(PegOut),
+    /// Send coins on the sidechain
+    Transfer(Transfer),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Make keys, or show their public halves
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Show versions of program and message schema
+    Version {
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Print shell completions: source <(alys completions bash)
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `alys up`.
+#[derive(Clone, Debug, Args)]
+pub struct Up {
+    /// Make a regtest chain with keys, certificates and configuration if there is none yet
+    #[arg(long)]
+    pub dev: bool,
+    /// First of three ports: Eth JSON-RPC, governance gRPC, peer-to-peer [default: 8545, 50051, 30333]
+    #[arg(long, env = "ALYS_PORT_BASE", value_name = "PORT")]
+    pub port_base: Option<u16>,
+    /// Address of the Eth JSON-RPC
+    #[arg(long, value_name = "ADDRESS")]
+    pub eth_rpc: Option<SocketAddr>,
+    /// Address that governance nodes connect to
+    #[arg(long, value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+    /// Peer-to-peer port on 127.0.0.1
+    #[arg(long, value_name = "PORT")]
+    pub p2p_port: Option<u16>,
+    /// RPC of bitcoind. It may come later: until then the peg waits
+    #[arg(long, env = "ALYS_BITCOIN_URL", value_name = "URL")]
+    pub bitcoin_url: Option<String>,
+    /// Cookie file of bitcoind
+    #[arg(long, env = "ALYS_BITCOIN_COOKIE", value_name = "FILE")]
+    pub bitcoin_cookie: Option<PathBuf>,
+    /// Local governance nodes [default: as many as the test chain has members]
+    #[arg(long, value_name = "COUNT")]
+    pub governance: Option<u32>,
+    /// Slot length of a chain that is made now: whole seconds, in milliseconds
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2_000, requires = "dev")]
+    pub slot_millis: u64,
+    /// Bitcoin confirmations that a chain that is made now asks for
+    #[arg(long, value_name = "BLOCKS", default_value_t = 6, requires = "dev", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub confirmations: u32,
+    /// Show what the roles print
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `alys role`.
+#[derive(Clone, Debug, Args)]
+pub struct RoleArgs {
+    /// supervisor, storage, engine, chain, bridge, stream, network or sync
+    pub role: Role,
+    /// Name of this instance, where a role has several [default: the role's name]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// End when standard input ends: the supervisor holds its other end
+    #[arg(long, hide = true)]
+    pub lifeline: bool,
+    /// This supervisor is `alys up`
+    #[arg(long, hide = true)]
+    pub up: bool,
+    /// Show what the roles print
+    #[arg(long, hide = true, requires = "up")]
+    pub verbose: bool,
+}
+
+/// `alys governance`.
+#[derive(Clone, Debug, Args)]
+pub struct Governance {
+    /// Be the N-th local member of a test chain, with the keys that `up --dev` made [default: section governance]
+    #[arg(long, value_name = "N")]
+    pub member: Option<u32>,
+    /// End when standard input ends: the supervisor holds its other end
+    #[arg(long, hide = true)]
+    pub lifeline: bool,
+}
+
+/// `alys status`.
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// Form of the output
+    #[arg(short, long, default_value = "table")]
+    pub output: Output,
+    /// Show it again every second until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Wait at most so many seconds until all are ready; exit 75 if they are not
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+}
+
+/// `alys restart`.
+#[derive(Clone, Debug, Args)]
+pub struct Restart {
+    /// Instance, as `alys status` names it
+    pub instance: String,
+    /// Why, for the log
+    #[arg(long, default_value = "asked on the command line")]
+    pub reason: String,
+}
+
+/// `alys debug`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Debug {
+    /// What waits in the mailboxes
+    #[command(subcommand)]
+    Mailbox(Mailbox),
+}
+
+/// `alys debug mailbox`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Mailbox {
+    /// All mailboxes
+    Ls {
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// The messages that wait in one
+    Peek {
+        /// Instance, as `ls` names it
+        instance: String,
+        /// Most messages to show
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+}
+
+/// `alys peg-in`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PegIn {
+    /// Where to send bitcoins, and how to name the recipient
+    Address {
+        /// Recipient on the sidechain: prints the exact output script
+        #[arg(long, value_name = "0x…")]
+        recipient: Option<Address>,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Build and send the deposit with a wallet of the configured bitcoind
+    Send {
+        /// In bitcoins, like 1 or 0.4
+        #[arg(long, value_name = "BTC")]
+        amount: Sats,
+        /// Recipient on the sidechain
+        #[arg(long, value_name = "0x…")]
+        recipient: Address,
+        /// Name of a loaded wallet of bitcoind
+        #[arg(long)]
+        wallet: String,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Deposits that the bridge knows
+    Status {
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+}
+
+/// `alys peg-out`.
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct PegOut {
+    /// What else than burning
+    #[command(subcommand)]
+    pub command: Option<PegOutCommand>,
+    /// In bitcoins, like 0.4
+    #[arg(long, value_name = "BTC", required = true)]
+    pub amount: Option<Sats>,
+    /// Bitcoin address that is paid
+    #[arg(long, value_name = "BITCOIN ADDRESS", required = true)]
+    pub to: Option<String>,
+    /// Account that burns
+    #[command(flatten)]
+    pub sender: Sender,
+    /// End when the burn is in a block; do not follow it to its payment
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Send even if the address does not look like one of this chain's Bitcoin network (it would be refunded)
+    #[arg(long)]
+    pub force: bool,
+    /// Form of the output
+    #[arg(short, long, default_value = "table")]
+    pub output: Output,
+}
+
+/// `alys peg-out …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PegOutCommand {
+    /// Burns and payouts that the bridge knows
+    Status {
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+}
+
+/// `alys transfer`.
+#[derive(Clone, Debug, Args)]
+pub struct Transfer {
+    /// In bitcoins, like 0.4
+    #[arg(long, value_name = "BTC")]
+    pub amount: Sats,
+    /// Recipient on the sidechain
+    #[arg(long, value_name = "0x…")]
+    pub to: Address,
+    /// Account that pays
+    #[command(flatten)]
+    pub sender: Sender,
+    /// Form of the output
+    #[arg(short, long, default_value = "table")]
+    pub output: Output,
+}
+
+/// Which account, and where its transactions go.
+#[derive(Clone, Debug, Args)]
+pub struct Sender {
+    /// Key of the account: a file with 64 hex digits [default: keys/evm.key in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Eth JSON-RPC [default: that of the configured engine]
+    #[arg(long, value_name = "URL")]
+    pub rpc: Option<String>,
+}
+
+/// `alys config`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Config {
+    /// Every setting as it applies, secrets redacted
+    Show {
+        /// Say where each value came from: flag, environment, file or default
+        #[arg(long)]
+        origin: bool,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Check configuration, chain specification, keys and certificates
+    Check,
+}
+
+/// `alys keys`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key in a new file that only its owner can read
+    Generate {
+        /// What it is for
+        kind: Kind,
+        /// New file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Show public keys and addresses, of one file or of all in the data directory
+    Show {
+        /// What the file is for
+        #[arg(requires = "file")]
+        kind: Option<Kind>,
+        /// Key file
+        #[arg(long, value_name = "FILE", requires = "kind")]
+        file: Option<PathBuf>,
+        /// Form of the output
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE, like engine.rpc.listen=127.0.0.1:9000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent_and_all_of_it_is_explained() {
+        fn explained(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            for inner in command.get_subcommands() {
+                assert!(inner.get_about().is_some(), "{}", inner.get_name());
+                explained(inner);
+            }
+        }
+        Cli::command().debug_assert();
+        explained(&Cli::command());
+    }
+
+    #[test]
+    fn lines_from_the_documentation_parse() {
+        let lines = [
+            "alys up --dev --slot-millis=1000 --confirmations=3 --data-dir /x --port-base 9000 --bitcoin-url http://127.0.0.1:1 --bitcoin-cookie /c",
+            "alys role storage --config /x/alys.toml",
+            "alys --data-dir /x status -o json",
+            "alys status --watch",
+            "alys debug mailbox ls",
+            "alys debug mailbox peek chain --limit 3",
+            "alys peg-in address --recipient 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf",
+            "alys peg-in send --amount 1 --recipient 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --wallet w",
+            "alys peg-out --amount 0.4 --to bcrt1qxyz --key-file /k",
+            "alys peg-out status -o json",
+            "alys config show --origin --set engine.rpc.listen=127.0.0.1:1",
+            "alys keys generate evm --out /k",
+            "alys keys show",
+            "alys keys show evm --file /k",
+            "alys governance --member 2",
+            "alys completions bash",
+        ];
+        for line in lines {
+            if let Err(cause) = parse(line) {
+                panic!("{line}: {cause}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_lines_are_refused() {
+        let lines = [
+            "alys role nobody",
+            "alys role debug",
+            "alys peg-out --amount 0.4",
+            "alys peg-out --amount 0.123456789 --to x",
+            "alys peg-in send --amount -1 --recipient 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --wallet w",
+            "alys up --slot-millis 1000",
+            "alys up --dev --slot-millis one",
+            "alys status --set nonsense",
+        ];
+        for line in lines {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_exact() {
+        let Command::PegOut(out) = parse("alys peg-out --amount 0.4 --to x").unwrap().command else { panic!() };
+        assert_eq!(out.amount, Some(Sats(40_000_000)));
+    }
+}

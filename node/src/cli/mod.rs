@@ -1,0 +1,80 @@
+//! From the command line to an exit code.
+
+pub mod args;
+mod configure;
+mod debug;
+mod evm;
+mod keys;
+mod peg_in;
+mod peg_out;
+mod pegs;
+mod place;
+mod role;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use alys_cluster::exit;
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::failure::{OrFail as _, Outcome};
+use crate::io::table::{Output, json, print};
+use args::{Cli, Command};
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(cause) => {
+            let _closed = cause.print();
+            let asked = matches!(cause.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { exit::DONE } else { exit::USAGE });
+        }
+    };
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome<u8> {
+    let place = cli.place;
+    let done = match cli.command {
+        // The parent's death must be noticed before anything else can hang.
+        Command::Role(args) => return role::run(&place, &args),
+        Command::Governance(args) => return role::governance(&place, &args),
+        Command::Up(args) => up::run(&place, &args),
+        Command::Status(args) => return runtime()?.block_on(status::run(&place, &args)),
+        Command::Restart(args) => runtime()?.block_on(status::restart(&place, &args)),
+        Command::Debug(args) => runtime()?.block_on(debug::run(&place, &args)),
+        Command::PegIn(args) => runtime()?.block_on(peg_in::run(&place, &args)),
+        Command::PegOut(args) => runtime()?.block_on(peg_out::run(&place, &args)),
+        Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),
+        Command::Config(args) => configure::run(&place, &args),
+        Command::Keys(args) => keys::run(&place, &args),
+        Command::Version { output } => version(output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "alys", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    done.map(|()| exit::DONE)
+}
+
+fn version(output: Output) -> Outcome {
+    let (program, schema) = (env!("CARGO_PKG_VERSION"), alys_proto::SCHEMA);
+    match output {
+        Output::Table => print(&format!("alys {program} (message schema {schema}, block rules {})\n", alys_blocks::BLOCK_VERSION)),
+        Output::Json => json(&serde_json::json!({ "program": program, "schema": schema, "block_rules": alys_blocks::BLOCK_VERSION }))?,
+    }
+    Ok(())
+}
+
+/// The runtime of every process. Two workers: a role is one handler at a time and its io; eight processes share a host.
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().or_temporary("cannot start threads")
+}

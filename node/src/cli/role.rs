@@ -1,0 +1,31 @@
+//! `alys role` and `alys governance`: one long-running process.
+
+use alys_supervisor::io::lifeline;
+
+use super::args::{Governance, Place, RoleArgs};
+use super::runtime;
+use crate::failure::{OrFail as _, Outcome};
+use crate::wiring::{self, Launch};
+
+pub(super) fn run(place: &Place, args: &RoleArgs) -> Outcome<u8> {
+    arm(args.lifeline)?;
+    let launch = Launch {
+        role: args.role,
+        instance: args.instance.clone().unwrap_or_else(|| args.role.name().to_owned()),
+        loaded: place.load()?,
+        overrides: place.overrides(),
+        up: args.up,
+        verbose: args.verbose,
+    };
+    runtime()?.block_on(Box::pin(wiring::role(launch)))
+}
+
+pub(super) fn governance(place: &Place, args: &Governance) -> Outcome<u8> {
+    arm(args.lifeline)?;
+    let loaded = place.load()?;
+    runtime()?.block_on(Box::pin(wiring::governance(&loaded, args.member)))
+}
+
+fn arm(lifeline: bool) -> Outcome {
+    if lifeline { lifeline::arm().or_temporary("cannot start a thread") } else { Ok(()) }
+}

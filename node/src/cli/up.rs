@@ -1,0 +1,95 @@
+//! `alys up`: make what is missing, then become the supervisor.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::args::{Place, Up};
+use crate::config::{Override, load};
+use crate::failure::{Failure, OrFail as _, Outcome};
+use crate::prepare::{self, DevChain};
+
+pub(super) fn run(place: &Place, args: &Up) -> Outcome {
+    let (data_dir, file) = (place.data_dir(args.dev), place.file(args.dev));
+    if args.dev {
+        let chain = DevChain {
+            slot_millis: args.slot_millis,
+            confirmations: args.confirmations,
+            ..DevChain::default()
+        };
+        report(&data_dir, &chain)?;
+    }
+    let mut overrides = flags(args)?;
+    overrides.extend(place.overrides());
+    // Checked here, before anything runs: a wrong setting is one message, not eight.
+    let loaded = load(&file, &overrides).map_err(|failure| missing(failure, &file, args.dev))?;
+    let spec = loaded.spec()?;
+    eprintln!("starting {} (chain id {}) in {}", spec.name, spec.chain_id, loaded.config.data_dir.display());
+
+    let program = std::env::current_exe().or_bug("this program's own path is unknown")?;
+    let mut command = Command::new(program);
+    command.args(["role", "supervisor", "--up", "--config"]).arg(&file);
+    if args.verbose {
+        command.arg("--verbose");
+    }
+    for set in &overrides {
+        command.arg("--set").arg(format!("{}={}", set.path, set.text));
+    }
+    Err(command.exec()).or_bug("cannot become the supervisor")
+}
+
+fn report(data_dir: &Path, chain: &DevChain) -> Outcome {
+    let made = prepare::dev(data_dir, chain)?;
+    if made.is_empty() {
+        return Ok(());
+    }
+    eprintln!("made a test chain in {}:", data_dir.display());
+    for thing in &made {
+        let path = thing.path.strip_prefix(data_dir).unwrap_or(&thing.path);
+        eprintln!("  {:<28} {}", path.display(), thing.what);
+    }
+    Ok(())
+}
+
+fn missing(failure: Failure, file: &Path, dev: bool) -> Failure {
+    if dev || file.exists() {
+        return failure;
+    }
+    failure.help("`alys up --dev` makes a test chain on regtest; --data-dir names a folder with another node")
+}
+
+/// What the flags of `up` set.
+fn flags(args: &Up) -> Outcome<Vec<Override>> {
+    let mut sets = Vec::new();
+    if let Some(base) = args.port_base {
+        let next = |offset: u16| base.checked_add(offset).ok_or_else(|| Failure::usage(format!("--port-base {base} leaves no room for three ports")));
+        sets.push(Override::new("engine.rpc.listen", format!("127.0.0.1:{base}"), "--port-base"));
+        sets.push(Override::new("stream.listen", format!("127.0.0.1:{}", next(1)?), "--port-base"));
+        sets.push(p2p(next(2)?, "--port-base"));
+    }
+    if let Some(address) = args.eth_rpc {
+        sets.push(Override::new("engine.rpc.listen", address, "--eth-rpc"));
+    }
+    if let Some(address) = args.grpc {
+        sets.push(Override::new("stream.listen", address, "--grpc"));
+    }
+    if let Some(port) = args.p2p_port {
+        sets.push(p2p(port, "--p2p-port"));
+    }
+    if let Some(url) = &args.bitcoin_url {
+        sets.push(Override::new("bridge.bitcoind.url", url, "--bitcoin-url"));
+    }
+    if let Some(cookie) = &args.bitcoin_cookie {
+        // Typed in a shell: relative to where it was typed, not to the data directory.
+        let cookie = std::path::absolute(cookie).or_configuration("there is no current directory")?;
+        sets.push(Override::new("bridge.bitcoind.cookie_file", cookie.display(), "--bitcoin-cookie"));
+    }
+    if let Some(count) = args.governance {
+        sets.push(Override::new("local.governance", count, "--governance"));
+    }
+    Ok(sets)
+}
+
+fn p2p(port: u16, flag: &str) -> Override {
+    Override::new("network.listen", format!("[\"/ip4/127.0.0.1/tcp/{port}\"]"), flag)
+}

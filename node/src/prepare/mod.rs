@@ -1,0 +1,181 @@
+//! What `alys up --dev` makes on its first run: a whole test chain with its keys, certificates and configuration.
+//!
+//! Everything is made once; what is there is kept. The configuration is written last, so a run that was cut short is
+//! completed by the next one.
+
+pub mod files;
+pub mod keys;
+pub mod tls;
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alys_blocks::ChainSpec;
+use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
+
+use crate::failure::{Failure, OrFail as _, Outcome};
+use files::Made;
+use keys::{Kind, Secret};
+
+/// The test chain that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevChain {
+    /// EVM chain id.
+    pub chain_id: u64,
+    /// Length of a slot, whole seconds in milliseconds.
+    pub slot_millis: u64,
+    /// Bitcoin blocks until a deposit or payout counts.
+    pub confirmations: u32,
+    /// Members of the federation.
+    pub members: u32,
+    /// Signatures needed.
+    pub threshold: u32,
+}
+
+impl Default for DevChain {
+    fn default() -> Self {
+        Self { chain_id: 212_121, slot_millis: 2_000, confirmations: 6, members: 3, threshold: 2 }
+    }
+}
+
+/// Name of the n-th local governance node, counted from 1.
+pub fn member_name(number: u32) -> String {
+    format!("governance-{number}")
+}
+
+/// Makes what is missing in a data directory and says what it made.
+pub fn dev(data_dir: &Path, chain: &DevChain) -> Outcome<Vec<Made>> {
+    let mut made = Vec::new();
+    files::folder(data_dir)?;
+    let cookie = hex::encode(rand::random::<[u8; 32]>());
+    if files::secret(&data_dir.join("cookie"), &format!("{cookie}\n"))? {
+        made.push(Made { what: "cookie of the cluster".into(), path: data_dir.join("cookie") });
+    }
+    let authority = tls::Authority::open(&data_dir.join("tls"), "alys", &mut made)?;
+    let roles = tls::role_names();
+    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+    authority.write(&data_dir.join("tls"), "node", "alys", &roles, &mut made)?;
+    authority.write(&data_dir.join("tls"), "stream", "stream", &["localhost", "127.0.0.1", "::1"], &mut made)?;
+    for number in 1..=chain.members {
+        let name = member_name(number);
+        authority.write(&data_dir.join("tls"), &name, &name, &[], &mut made)?;
+    }
+    let spec_file = data_dir.join("chain.toml");
+    // Keys of a chain that exists are never made anew: they would be other keys.
+    let spec_exists = spec_file.exists();
+    let validator = key(data_dir, "keys/validator.key", Kind::Validator, spec_exists, &mut made)?.validator();
+    key(data_dir, "network/p2p.key", Kind::Network, false, &mut made)?;
+    key(data_dir, "keys/evm.key", Kind::Evm, false, &mut made)?;
+    let mut members = Vec::new();
+    for number in 1..=chain.members {
+        let name = member_name(number);
+        let public_key = key(data_dir, &format!("keys/{name}.key"), Kind::Governance, spec_exists, &mut made)?.federation()?;
+        members.push(FederationMember { name, public_key });
+    }
+    if !spec_exists {
+        let spec = specification(chain, validator, members)?;
+        files::public(&spec_file, &spec.to_toml().or_bug("the specification is not TOML")?)?;
+        made.push(Made { what: "chain specification".into(), path: spec_file });
+    }
+    let config_file = data_dir.join("alys.toml");
+    if files::public(&config_file, &configuration(chain))? {
+        made.push(Made { what: "configuration".into(), path: config_file });
+    }
+    Ok(made)
+}
+
+fn key(data_dir: &Path, file: &str, kind: Kind, must_exist: bool, made: &mut Vec<Made>) -> Outcome<Secret> {
+    let path = data_dir.join(file);
+    if !path.exists() && !must_exist {
+        files::secret(&path, &Secret::generate(kind).to_file()?)?;
+        made.push(Made { what: format!("{kind} key"), path: path.clone() });
+    }
+    Secret::read(kind, &path)
+}
+
+fn specification(chain: &DevChain, validator: alloy_primitives::B256, members: Vec<FederationMember>) -> Outcome<ChainSpec> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).or_configuration("the clock of this host is before 1970")?.as_secs();
+    let slot = (chain.slot_millis / 1_000).max(1);
+    let spec = ChainSpec {
+        name: "alys-dev".into(),
+        chain_id: chain.chain_id,
+        genesis_time: now.checked_sub(now.checked_rem(slot).unwrap_or(0)).unwrap_or(now),
+        slot_millis: chain.slot_millis,
+        validators: vec![validator],
+        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: chain.confirmations, start_height: 0 },
+        federation: FederationSpec { threshold: chain.threshold, members },
+        peg: PegSpec::default(),
+        execution: ExecutionSpec::default(),
+    };
+    spec.check().map_err(|cause| Failure::usage(format!("this test chain cannot be: {cause}")))?;
+    Ok(spec)
+}
+
+fn configuration(chain: &DevChain) -> String {
+    format!(
+        "# Alys: a test chain on this host, made by `alys up --dev`.\n\
+         # Every setting with its value and where it came from: `alys config show --origin`.\n\
+         # Flags (--set engine.rpc.listen=…) and environment (ALYS_ENGINE__RPC__LISTEN=…) go over this file.\n\
+         # Relative paths start at the folder of this file.\n\
+         chain_spec_file = \"chain.toml\"\n\
+         \n\
+         [chain]\n\
+         validator_key = \"keys/validator.key\"\n\
+         \n\
+         [local]\n\
+         governance = {}\n\
+         \n\
+         [network]\n\
+         listen = [\"/ip4/127.0.0.1/tcp/30333\"]\n\
+         \n\
+         [bridge.bitcoind]\n\
+         url = \"http://127.0.0.1:18443\"\n",
+        chain.members
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_first_run_makes_everything_and_the_second_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = dev(directory.path(), &DevChain::default()).unwrap();
+        assert!(first.iter().all(|made| made.path.exists()));
+        let spec = ChainSpec::from_toml(&std::fs::read_to_string(directory.path().join("chain.toml")).unwrap()).unwrap();
+        assert_eq!((spec.federation.members.len(), spec.federation.threshold, spec.bitcoin.confirmations), (3, 2, 6));
+        assert!(spec.genesis_time.is_multiple_of(2));
+        assert_eq!(dev(directory.path(), &DevChain::default()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_lost_key_of_an_existing_chain_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        dev(directory.path(), &DevChain::default()).unwrap();
+        std::fs::remove_file(directory.path().join("keys/governance-2.key")).unwrap();
+        let failure = dev(directory.path(), &DevChain::default()).unwrap_err();
+        assert_eq!(failure.code, alys_cluster::exit::CONFIGURATION);
+        assert!(failure.to_string().contains("backup"), "{failure}");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_is_completed() {
+        let directory = tempfile::tempdir().unwrap();
+        dev(directory.path(), &DevChain::default()).unwrap();
+        for lost in ["chain.toml", "alys.toml", "tls/stream.key"] {
+            std::fs::remove_file(directory.path().join(lost)).unwrap();
+        }
+        let made = dev(directory.path(), &DevChain::default()).unwrap();
+        assert_eq!(made.len(), 3, "{made:?}");
+    }
+
+    #[test]
+    fn an_impossible_chain_is_wrong_usage() {
+        let directory = tempfile::tempdir().unwrap();
+        let chain = DevChain { threshold: 4, ..DevChain::default() };
+        assert_eq!(dev(directory.path(), &chain).unwrap_err().code, alys_cluster::exit::USAGE);
+    }
+}

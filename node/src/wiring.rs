@@ -1,0 +1,181 @@
+//! The only place that knows every role: configuration → actor → process.
+
+use std::fs::File;
+use std::path::Path;
+
+use alys_blocks::ChainSpec;
+use alys_cluster::{Identity, exit, run};
+use alys_proto::Role;
+use alys_proto::role::ROLES;
+use alys_supervisor::{ChildSpec, Console, Peers, Plan, SupervisorActor};
+use rustix::fs::{FlockOperation, flock};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Loaded, NodeConfig, Override};
+use crate::failure::{Failure, OrFail as _, Outcome};
+use crate::prepare::member_name;
+
+/// What a role process is started with.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Which role.
+    pub role: Role,
+    /// Which one of its role.
+    pub instance: String,
+    /// Its configuration.
+    pub loaded: Loaded,
+    /// The flags that led to it, handed on to children.
+    pub overrides: Vec<Override>,
+    /// The supervisor is `alys up`: it shows progress and ends when a role cannot start.
+    pub up: bool,
+    /// `alys up` also shows what the children print.
+    pub verbose: bool,
+}
+
+/// Runs a role until it ends; the exit code of the process.
+pub async fn role(launch: Launch) -> Outcome<u8> {
+    let spec = launch.loaded.spec()?;
+    let identity = Identity::new(launch.role, &launch.instance);
+    let config = &launch.loaded.config;
+    let cluster = &config.cluster;
+    Ok(match launch.role {
+        Role::Supervisor => return supervisor(&launch, &spec, identity).await,
+        Role::Storage => run(cluster, identity, |_| alys_storage::StorageActor::new(config.storage.clone(), &spec)).await,
+        Role::Engine => run(cluster, identity, |mesh| alys_engine::EngineActor::new(config.engine.clone(), spec, mesh.into())).await,
+        Role::Chain => run(cluster, identity, |mesh| alys_chain::ChainActor::new(config.chain.clone(), spec, mesh.into())).await,
+        Role::Bridge => run(cluster, identity, |mesh| alys_bridge::BridgeActor::new(config.bridge.clone(), spec, mesh.into())).await,
+        Role::Stream => run(cluster, identity, |mesh| alys_stream::StreamActor::new(config.stream.clone(), spec, mesh.into())).await,
+        Role::Network => run(cluster, identity, |mesh| alys_network::NetworkActor::new(config.network.clone(), spec, mesh.into())).await,
+        Role::Sync => run(cluster, identity, |mesh| alys_sync::SyncActor::new(config.sync.clone(), &spec, mesh.into())).await,
+        Role::Debug | Role::Unspecified => return Err(Failure::usage(format!("{} is not a role to start", launch.role))),
+    })
+}
+
+async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Outcome<u8> {
+    let config = &launch.loaded.config;
+    let _held = lock(&config.data_dir)?;
+    let console = Console { enabled: launch.up, verbose: launch.verbose, banner: banner(config, spec) };
+    let plan = Plan { children: children(launch)?, console, fail_fast: launch.up };
+    let mut cluster = config.cluster.clone();
+    // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
+    cluster.drain_budget = config.supervisor.phase_budget.saturating_mul(6);
+    let settings = config.supervisor.clone();
+    Ok(run(&cluster, identity, |mesh| Ok(SupervisorActor::new(settings, plan, Peers::from(mesh)))).await)
+}
+
+/// Every role but the supervisor, and the local governance nodes.
+fn children(launch: &Launch) -> Outcome<Vec<ChildSpec>> {
+    let program = std::env::current_exe().or_bug("this program's own path is unknown")?;
+    let file = std::path::absolute(&launch.loaded.file).or_bug("there is no current directory")?;
+    let tail = |mut args: Vec<std::ffi::OsString>| {
+        args.extend(["--lifeline".into(), "--config".into(), file.clone().into()]);
+        for set in &launch.overrides {
+            args.extend(["--set".into(), format!("{}={}", set.path, set.text).into()]);
+        }
+        args
+    };
+    let roles = ROLES.into_iter().filter(|role| *role != Role::Supervisor).map(|role| ChildSpec {
+        name: role.name().to_owned(),
+        role: Some(role),
+        after: role.depends_on().to_vec(),
+        program: program.clone(),
+        args: tail(vec!["role".into(), role.name().into()]),
+    });
+    let members = (1..=launch.loaded.config.local.governance).map(|number| ChildSpec {
+        name: member_name(number),
+        role: None,
+        after: vec![Role::Stream],
+        program: program.clone(),
+        args: tail(vec!["governance".into(), "--member".into(), number.to_string().into()]),
+    });
+    Ok(roles.chain(members).collect())
+}
+
+/// One supervisor per data directory; the kernel releases the lock with the process.
+fn lock(data_dir: &Path) -> Outcome<File> {
+    let path = data_dir.join("supervisor.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .or_configuration(format!("cannot open {}", path.display()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        Failure::configuration(format!("another supervisor already runs in {}", data_dir.display()))
+            .help("`alys status` shows it; --data-dir and --port-base start a second node beside it")
+    })?;
+    Ok(file)
+}
+
+/// What `alys up` prints when all is ready.
+fn banner(config: &NodeConfig, spec: &ChainSpec) -> String {
+    let data_dir = config.data_dir.display();
+    format!(
+        "\n  chain          {} (chain id {}, {} s slots, {} on Bitcoin {})\n  Eth JSON-RPC   http://{}\n  governance     https://{}\n  bitcoind       {}\n  logs           {}\n\n  look inside    alys --data-dir {data_dir} status\n  deposit        alys --data-dir {data_dir} peg-in address\n  stop           Ctrl-C\n",
+        spec.name,
+        spec.chain_id,
+        spec.slot_millis / 1_000,
+        format_args!("{} confirmations", spec.bitcoin.confirmations),
+        spec.bitcoin.network,
+        config.engine.rpc.listen,
+        config.stream.listen,
+        config.bridge.bitcoind.url,
+        config.supervisor.log_dir.display(),
+    )
+}
+
+/// The configuration of a governance node: its own section, or that of the n-th local member of a test chain.
+pub fn governance_config(config: &NodeConfig, spec: &ChainSpec, member: Option<u32>) -> Outcome<alys_governance::Config> {
+    let mut settings = config.governance.clone();
+    let Some(number) = member else { return Ok(settings) };
+    let position = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let Some(member) = spec.federation.members.get(position).filter(|_| number > 0) else {
+        let count = spec.federation.members.len();
+        return Err(Failure::usage(format!("--member {number}: the federation has members 1 to {count}")));
+    };
+    let name = member.name.clone();
+    let tls = config.data_dir.join("tls");
+    settings.key_file = config.data_dir.join("keys").join(format!("{name}.key"));
+    settings.data_dir = config.data_dir.join("governance").join(&name);
+    settings.stream = format!("https://{}", config.stream.listen);
+    settings.tls.ca = tls.join("ca.pem");
+    settings.tls.cert = tls.join(format!("{name}.pem"));
+    settings.tls.key = tls.join(format!("{name}.key"));
+    settings.name = name;
+    if settings.bitcoin.url.is_empty() {
+        let bitcoind = &config.bridge.bitcoind;
+        let password = bitcoind.password_file.as_deref().map(|file| {
+            std::fs::read_to_string(file).or_configuration(format!("cannot read bridge.bitcoind.password_file {}", file.display()))
+        });
+        settings.bitcoin = alys_governance::BitcoinConfig {
+            url: bitcoind.url.clone(),
+            cookie_file: bitcoind.cookie_file.clone(),
+            user: bitcoind.user.clone(),
+            password: password.transpose()?.map(|text| alys_governance::Password(text.trim().to_owned())),
+        };
+    }
+    Ok(settings)
+}
+
+/// Runs a governance node until it ends; the exit code of the process.
+pub async fn governance(loaded: &Loaded, member: Option<u32>) -> Outcome<u8> {
+    let spec = loaded.spec()?;
+    let settings = governance_config(&loaded.config, &spec, member)?;
+    let _telemetry = alys_cluster::telemetry::init(
+        &loaded.config.cluster.telemetry,
+        &Identity::new(Role::Unspecified, &settings.name),
+    )
+    .or_configuration("telemetry")?;
+    let mut terminate = signal(SignalKind::terminate()).or_bug("cannot listen for signals")?;
+    let asked_to_end = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    match alys_governance::run(settings, ChainSpec::clone(&spec), asked_to_end).await {
+        Ok(()) => Ok(exit::DONE),
+        Err(error) if error.is_configuration() => Err(error).or_configuration("governance node"),
+        Err(error) => Err(error).or_bug("governance node"),
+    }
+}
