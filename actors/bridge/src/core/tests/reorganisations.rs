@@ -158,10 +158,14 @@ fn a_payout_that_is_reorganised_away_is_broadcast_again() {
     let txid = super::payouts::signed_payout(&mut world);
     let transaction = world.state.ledger.payout(&txid).unwrap().recorded.transaction.clone();
     let broadcast = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::BroadcastBitcoinTransaction { .. }));
+    let before = (world.state.sightings.clone(), world.disk.clone());
     world.mine(vec![transaction]);
     world.poll();
+    assert!(world.state.sightings.coins().values().any(|coin| coin.spent_by == Some(txid)));
     assert!(!broadcast(&world.wait(20_000)), "it is in a block");
     world.lose(1);
+    world.poll();
+    assert_eq!((world.state.sightings.clone(), world.disk.clone()), before, "what it spent is unspent again");
     world.mine_empty(2);
     world.poll();
     assert!(broadcast(&world.wait(10_000)));
