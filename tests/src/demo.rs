@@ -11,7 +11,7 @@ use eyre::{OptionExt as _, WrapErr as _, ensure};
 
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{Alys, wait};
-use crate::ethereum::{key_hex, random_key};
+use crate::ethereum::{random_key, write_key};
 
 const DEPOSIT: Sats = Sats(100_000_000);
 const TRANSFER: Sats = Sats(25_000_000);
@@ -106,10 +106,10 @@ impl<'a> Demonstration<'a> {
         let ethereum = self.alys.ethereum();
         let target = self.bitcoind.new_address().await?;
         let key_file = self.alys.data_dir().join("owner.key");
-        std::fs::write(&key_file, key_hex(owner))?;
+        write_key(owner, &key_file)?;
         let key_file = key_file.display().to_string();
         let amount = BURN.to_string();
-        self.alys.succeed(&["peg-out", "--amount", &amount, "--to", &target.to_string(), "--key-file", &key_file, "--no-follow"])?;
+        self.alys.succeed(&["peg-out", "--amount", &amount, "--to", &target.to_string(), "--key-file", &key_file, "--no-follow", "--rpc", ethereum.url()])?;
         let peg_out = self.peg_out_where("the burn to be seen", |peg_out| !peg_out.state.is_empty()).await?;
         let left = ethereum.balance(owner.address()).await?;
         let cost = wei(DEPOSIT) - spent - wei(BURN) - left;

@@ -1,5 +1,9 @@
 //! A wallet on the Eth JSON-RPC, as small as one can be: what people's tools would do, without them.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
@@ -124,6 +128,12 @@ pub fn random_key() -> PrivateKeySigner {
 /// A key as 64 hex digits, as `alys` and wallets read it.
 pub fn key_hex(key: &PrivateKeySigner) -> String {
     hex::encode(key.to_bytes())
+}
+
+/// Writes a key where `alys` can read it and others cannot.
+pub fn write_key(key: &PrivateKeySigner, path: &Path) -> eyre::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(key_hex(key).as_bytes())?)
 }
 
 /// Parses a key.

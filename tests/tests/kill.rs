@@ -11,7 +11,7 @@ use alys_proto::cluster::Health;
 use alys_proto::{Role, Sats};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, is_alive, wait};
-use alys_tests::ethereum::{key_hex, random_key};
+use alys_tests::ethereum::{random_key, write_key};
 use bitcoin::Amount;
 use eyre::{OptionExt as _, ensure};
 
@@ -71,9 +71,9 @@ async fn deposit(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> 
 async fn burn(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> eyre::Result<bitcoin::Address> {
     let target = bitcoind.new_address().await?;
     let key_file = alys.data_dir().join("owner.key");
-    std::fs::write(&key_file, key_hex(owner))?;
+    write_key(owner, &key_file)?;
     let key_file = key_file.display().to_string();
-    alys.succeed(&["peg-out", "--amount", &BURN.to_string(), "--to", &target.to_string(), "--key-file", &key_file, "--no-follow"])?;
+    alys.succeed(&["peg-out", "--amount", &BURN.to_string(), "--to", &target.to_string(), "--key-file", &key_file, "--no-follow", "--rpc", alys.ethereum().url()])?;
     Ok(target)
 }
 
