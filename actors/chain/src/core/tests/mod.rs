@@ -1,6 +1,7 @@
 //! Tests of the core: rules as a table, rounds of one and of four validators in one thread, crashes at every step.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, clippy::indexing_slicing)]
 
+mod codec;
 mod crashes;
 pub(crate) mod fixtures;
 mod imports;

@@ -12,7 +12,7 @@ use alys_proto::storage::LedgerFact;
 use malachite_types::SignedVote;
 
 use super::fixtures::{EL_GENESIS, GENESIS_TIME, build, el_hash, key, rules};
-use crate::core::consensus::{Aura, Gossip};
+use crate::core::consensus::{Aura, Gossip, WalEntry};
 use crate::core::rules::{ChainRules, Head, payload_hash};
 use crate::core::{Answer, Boot, Effect, Execution, HaltReason, ImportedBlock, Input, Millis, Note, PegCheck, PegVerdict, State, Ticket};
 
@@ -268,7 +268,9 @@ impl Simulation {
     }
 
     fn publish(&mut self, from: usize, message: Vec<u8>) {
-        if let Gossip::Vote(vote) = Gossip::decode(&message).unwrap() {
+        let gossip = Gossip::decode(&message).unwrap();
+        self.assert_logged(from, &gossip);
+        if let Gossip::Vote(vote) = gossip {
             let vote = SignedVote::<Aura>::try_from(&vote).unwrap();
             let kind = vote.kind == malachite_types::VoteType::Precommit;
             let place = (vote.voter.0, vote.height.0, vote.round.as_u32().unwrap(), kind);
@@ -277,6 +279,18 @@ impl Simulation {
             assert_eq!(*before, said, "equivocation at {place:?}");
         }
         self.deliver(from, |_| Input::ConsensusMessage(message.clone()));
+    }
+
+    /// What is told is on disk.
+    fn assert_logged(&self, from: usize, gossip: &Gossip) {
+        let needed = match gossip {
+            Gossip::Vote(vote) => vec![WalEntry::Vote(vote.clone())],
+            Gossip::Proposal(message) => vec![WalEntry::Block(message.block.clone()), WalEntry::Proposal(message.proposal.clone())],
+            Gossip::Polka(_) | Gossip::RoundChange(_) => Vec::new(),
+        };
+        for entry in needed {
+            assert!(self.nodes[from].disk.wal.contains(&entry.encode()), "told before it was on disk: {entry:?}");
+        }
     }
 
     fn gossip_block(&mut self, from: usize, block: &CommittedBlock) {
