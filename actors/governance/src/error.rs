@@ -31,7 +31,7 @@ pub enum GovernanceError {
     Store(#[from] StoreError),
     /// Two valid histories of the chain: halt, sign nothing, and let people look.
     #[error("halted: {0}")]
-    Fork(ReplayFault),
+    Fork(Box<ReplayFault>),
     /// A promise inside the program is broken.
     #[error("broken: {0}")]
     Broken(String),

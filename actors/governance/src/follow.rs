@@ -46,12 +46,14 @@ pub(crate) async fn follow(node: Arc<Node>, address: Address) -> Result<(), Gove
         backoff = Backoff::default();
         let asked_again = !confirmed && node.head() > 0;
         let caught_up = blocks.len() <= usize::from(asked_again);
+        // A node that is behind us serves nothing yet, and so confirms nothing.
+        let compared = !asked_again || !blocks.is_empty();
         let step = Step { node: node.clone(), blocks, unstored: std::mem::take(&mut unstored), asked_again };
         let (kept, fault) = tokio::task::spawn_blocking(move || step.run())
             .await
             .map_err(|died| GovernanceError::Broken(format!("replay: {died}")))??;
         unstored = kept;
-        confirmed = fault.is_none();
+        confirmed = fault.is_none() && compared;
         if let Some(fault) = fault {
             tracing::error!(%fault, "replay stopped: nothing is approved or signed until the node serves a block that holds");
             tokio::time::sleep(STOPPED).await;
@@ -61,7 +63,11 @@ pub(crate) async fn follow(node: Arc<Node>, address: Address) -> Result<(), Gove
     }
 }
 
-async fn fetch(client: &mut GovernanceClient<Channel>, node: &Node, confirmed: bool) -> Result<Vec<CommittedBlock>, tonic::Status> {
+async fn fetch(
+    client: &mut GovernanceClient<Channel>,
+    node: &Node,
+    confirmed: bool,
+) -> Result<Vec<CommittedBlock>, tonic::Status> {
     let head = node.head();
     let from_height = if confirmed || head == 0 { head.saturating_add(1) } else { head };
     let mut request = tonic::Request::new(GetBlocks { from_height, limit: BATCH });
@@ -110,7 +116,7 @@ impl Step {
             self.node.moved(&head);
         }
         match fault {
-            Some(fork @ ReplayFault::Fork { .. }) => Err(GovernanceError::Fork(fork)),
+            Some(fork @ ReplayFault::Fork { .. }) => Err(GovernanceError::Fork(Box::new(fork))),
             other => Ok((self.unstored, other)),
         }
     }

@@ -14,6 +14,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::SecretKey;
 use tokio::sync::{Notify, watch};
 
+use crate::GovernanceError;
 use crate::config::Config;
 use crate::core::payout::PayoutRequest;
 use crate::core::refusal::Refusal;
@@ -24,7 +25,6 @@ use crate::core::{deposit, payout};
 use crate::io::bitcoin::Bitcoin;
 use crate::io::key::{self, KeyError};
 use crate::io::store::{Store, StoreError, signed_payout};
-use crate::GovernanceError;
 
 /// How long a request waits for our own chain to catch up before it is answered "not yet".
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -79,7 +79,10 @@ impl Node {
         let mut replay = Replay::new(spec.clone()).map_err(|cause| configuration(&cause))?;
         let (store, found) = Store::open(&config.data_dir, *replay.head())?;
         if let Some(head) = found.head {
-            let damaged = |cause: crate::core::replay::ReplayFault| StoreError::Damaged { file: config.data_dir.clone(), what: cause.to_string() };
+            let damaged = |cause: crate::core::replay::ReplayFault| StoreError::Damaged {
+                file: config.data_dir.clone(),
+                what: cause.to_string(),
+            };
             replay.restore(head, &found.facts).map_err(damaged)?;
         }
         let head = replay.head().height;

@@ -44,7 +44,8 @@ pub(crate) async fn talk(node: Arc<Node>, address: Address) {
     let workers = Arc::new(Semaphore::new(WORKERS));
     let mut backoff = Backoff::default();
     loop {
-        let mut connection = Connection { node: &node, core: &mut core, answers: &mut answers, finished: &finished, workers: &workers };
+        let mut connection =
+            Connection { node: &node, core: &mut core, answers: &mut answers, finished: &finished, workers: &workers };
         let why = connection.drive(&address).await;
         if core.is_registered() {
             backoff = Backoff::default();

@@ -124,7 +124,9 @@ impl StreamActor {
             }
             Effect::DeliverSignatures { member, txid, request } => {
                 let bridge = self.peers.bridge.clone();
-                answer_later(local, async move { Input::BridgeAnswered { member, txid, answer: answered(bridge.ask(request).await) } });
+                answer_later(local, async move {
+                    Input::BridgeAnswered { member, txid, answer: answered(bridge.ask(request).await) }
+                });
             }
             Effect::Route { route, message } => {
                 let peers = self.peers.clone();
@@ -224,7 +226,10 @@ impl RoleActor for StreamActor {
             ("refusals", self.state.refusals(SHOWN_REFUSALS).join("; ")),
         ];
         if connected < self.state.threshold() {
-            return Status::degraded(format!("{connected} of {members} governance nodes are connected, {} are needed", self.state.threshold()), fields);
+            return Status::degraded(
+                format!("{connected} of {members} governance nodes are connected, {} are needed", self.state.threshold()),
+                fields,
+            );
         }
         Status::ready(fields)
     }
@@ -234,8 +239,12 @@ impl Peers {
     /// Routing by payload. Only what passes is repeated; a record that the role refuses is its last word.
     async fn route(&self, message: RoutedMessage) -> Answered<()> {
         let outcome = match message {
-            RoutedMessage::BlockProposal(record) => self.chain.ask(GovernanceBlockProposal { record }).await.map(|verdict| verdict.reason),
-            RoutedMessage::FederationUpdate(record) => self.bridge.ask(FederationConfigUpdate { record }).await.map(|_done| String::new()),
+            RoutedMessage::BlockProposal(record) => {
+                self.chain.ask(GovernanceBlockProposal { record }).await.map(|verdict| verdict.reason)
+            }
+            RoutedMessage::FederationUpdate(record) => {
+                self.bridge.ask(FederationConfigUpdate { record }).await.map(|_done| String::new())
+            }
         };
         match outcome {
             Ok(reason) => {
@@ -272,7 +281,9 @@ fn to_status(reason: &CloseReason) -> tonic::Status {
     match reason {
         CloseReason::NotAMember | CloseReason::WrongName { .. } | CloseReason::WrongKey => tonic::Status::permission_denied(text),
         CloseReason::WrongChain => tonic::Status::failed_precondition(text),
-        CloseReason::RegisteredTwice | CloseReason::BadNumber | CloseReason::ForgedAcknowledgement(_) => tonic::Status::invalid_argument(text),
+        CloseReason::RegisteredTwice | CloseReason::BadNumber | CloseReason::ForgedAcknowledgement(_) => {
+            tonic::Status::invalid_argument(text)
+        }
         CloseReason::Gap { .. } => tonic::Status::data_loss(text),
         CloseReason::Busy => tonic::Status::resource_exhausted(text),
         CloseReason::Displaced => tonic::Status::already_exists(text),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use alys_blocks::ChainSpec;
 use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
-use alys_cluster::testing::{Probe, Started, probe, start};
 use alys_cluster::ActorError;
+use alys_cluster::testing::{Probe, Started, probe, start};
 use alys_proto::common::{CommittedBlock, OutPoint, PegInProof};
 use alys_proto::governance::governance_client::GovernanceClient;
 use alys_proto::governance::{Approval, FromMember, Register, ToMember, from_member, to_member};
@@ -80,7 +80,11 @@ impl Authority {
         Config { listen, tls, ..Config::default() }
     }
 
-    async fn client(&self, address: SocketAddr, common_name: Option<&str>) -> Result<GovernanceClient<tonic::transport::Channel>, tonic::transport::Error> {
+    async fn client(
+        &self,
+        address: SocketAddr,
+        common_name: Option<&str>,
+    ) -> Result<GovernanceClient<tonic::transport::Channel>, tonic::transport::Error> {
         let ca = std::fs::read(self.file("ca.pem")).unwrap();
         let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
         if let Some(name) = common_name {
@@ -108,7 +112,9 @@ impl Role {
         let (bridge, bridge_probe) = probe();
         let actor = StreamActor::new(config, Arc::new(spec()), Peers { storage, chain, bridge }).unwrap();
         let started = start(actor);
-        let address = until(|| started.status().into_iter().find(|(name, _)| *name == "listen").and_then(|(_, value)| value.parse().ok())).await;
+        let address =
+            until(|| started.status().into_iter().find(|(name, _)| *name == "listen").and_then(|(_, value)| value.parse().ok()))
+                .await;
         Self { started, address, storage: storage_probe, chain: chain_probe, bridge: bridge_probe }
     }
 
@@ -146,11 +152,24 @@ struct Member {
 }
 
 impl Member {
-    async fn connect(authority: &Authority, address: SocketAddr, name: &str, incarnation: u64, acknowledged: u64) -> Result<Self, tonic::Status> {
+    async fn connect(
+        authority: &Authority,
+        address: SocketAddr,
+        name: &str,
+        incarnation: u64,
+        acknowledged: u64,
+    ) -> Result<Self, tonic::Status> {
         Self::connect_as(authority, address, name, name, incarnation, acknowledged).await
     }
 
-    async fn connect_as(authority: &Authority, address: SocketAddr, certificate: &str, name: &str, incarnation: u64, acknowledged: u64) -> Result<Self, tonic::Status> {
+    async fn connect_as(
+        authority: &Authority,
+        address: SocketAddr,
+        certificate: &str,
+        name: &str,
+        incarnation: u64,
+        acknowledged: u64,
+    ) -> Result<Self, tonic::Status> {
         let mut client = authority.client(address, Some(certificate)).await.unwrap();
         let (outbound, messages) = mpsc::channel(64);
         let register = Register {
@@ -332,7 +351,8 @@ async fn blocks_come_from_storage_and_signature_requests_reach_bridge() {
 #[tokio::test]
 async fn what_cannot_work_is_a_configuration_error_that_says_so() {
     async fn fails(config: Config) -> String {
-        let actor = StreamActor::new(config, Arc::new(spec()), Peers { storage: probe().0, chain: probe().0, bridge: probe().0 }).unwrap();
+        let actor = StreamActor::new(config, Arc::new(spec()), Peers { storage: probe().0, chain: probe().0, bridge: probe().0 })
+            .unwrap();
         match start(actor).finished().await.err() {
             Some(ActorError::Configuration(reason)) => reason,
             other => panic!("{other:?}"),
@@ -342,7 +362,10 @@ async fn what_cannot_work_is_a_configuration_error_that_says_so() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(fails(authority.config(taken.local_addr().unwrap())).await.contains("port taken"));
 
-    let missing = Config { tls: TlsFiles { key: Path::new("/nowhere/stream.key").into(), ..authority.config(any_port()).tls }, ..authority.config(any_port()) };
+    let missing = Config {
+        tls: TlsFiles { key: Path::new("/nowhere/stream.key").into(), ..authority.config(any_port()).tls },
+        ..authority.config(any_port())
+    };
     assert!(fails(missing).await.contains("/nowhere/stream.key"));
     let swapped = authority.config(any_port());
     let (_, other_key) = authority.issue("stream");

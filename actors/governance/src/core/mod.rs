@@ -10,6 +10,6 @@ pub mod signed;
 
 #[cfg(test)]
 #[path = "../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 #[cfg(test)]
 mod tests;

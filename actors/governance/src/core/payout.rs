@@ -6,7 +6,7 @@
 
 use alys_blocks::BurnRef;
 use alys_peg::payout::signed_vsize;
-use alys_peg::{BurnState, Ledger, burn};
+use alys_peg::{BurnState, Ledger, Payout, burn};
 use bitcoin::{OutPoint, ScriptBuf, Txid, consensus};
 
 use super::refusal::Refusal;
@@ -51,7 +51,12 @@ pub fn check_recorded(replay: &Replay, request: &PayoutRequest) -> Result<Vec<Ou
     if payout.settled.is_some() {
         return Err(Refusal::Settled);
     }
-    check_burns(ledger, payout, &request.txid)?;
+    check_payout(ledger, payout, &request.txid)
+}
+
+/// What the payout itself must be, whatever else the ledger says of it. Returns its inputs.
+pub fn check_payout(ledger: &Ledger, payout: &Payout, txid: &Txid) -> Result<Vec<OutPoint>, Refusal> {
+    check_burns(ledger, payout, txid)?;
     check_change(ledger, payout)?;
     check_fee(ledger, payout)?;
     let inputs: Vec<OutPoint> = payout.recorded.transaction.input.iter().map(|input| input.previous_output).collect();
@@ -64,7 +69,7 @@ pub fn check_recorded(replay: &Replay, request: &PayoutRequest) -> Result<Vec<Ou
 }
 
 /// Every burn is committed on our own chain and in this payout and no other [PEG-16]; its output pays it [PEG-8].
-fn check_burns(ledger: &Ledger, payout: &alys_peg::Payout, txid: &Txid) -> Result<(), Refusal> {
+fn check_burns(ledger: &Ledger, payout: &Payout, txid: &Txid) -> Result<(), Refusal> {
     for (output, id) in payout.recorded.burns.iter().enumerate() {
         let BurnRef { height, log_index } = *id;
         let Some((burned, BurnState::InPayout(in_payout))) = ledger.burn(id) else {
@@ -75,7 +80,9 @@ fn check_burns(ledger: &Ledger, payout: &alys_peg::Payout, txid: &Txid) -> Resul
         }
         let payable = burn::classify(burned, ledger.federation()).map_err(|_| Refusal::WrongOutput(output))?;
         let pays = payout.recorded.transaction.output.get(output).is_some_and(|paid| {
-            paid.script_pubkey == payable.script_pubkey && paid.value.to_sat() <= payable.amount.0 && paid.value.to_sat() >= payable.dust.0
+            paid.script_pubkey == payable.script_pubkey
+                && paid.value.to_sat() <= payable.amount.0
+                && paid.value.to_sat() >= payable.dust.0
         });
         if !pays {
             return Err(Refusal::WrongOutput(output));
@@ -85,7 +92,7 @@ fn check_burns(ledger: &Ledger, payout: &alys_peg::Payout, txid: &Txid) -> Resul
 }
 
 /// After the burns: nothing, or one output that is ours [PEG-9].
-fn check_change(ledger: &Ledger, payout: &alys_peg::Payout) -> Result<(), Refusal> {
+fn check_change(ledger: &Ledger, payout: &Payout) -> Result<(), Refusal> {
     let burns = payout.recorded.burns.len();
     for (position, output) in payout.recorded.transaction.output.iter().enumerate().skip(burns) {
         if position > burns || output.script_pubkey.as_script() != ledger.federation().script_pubkey() {
@@ -96,7 +103,7 @@ fn check_change(ledger: &Ledger, payout: &alys_peg::Payout) -> Result<(), Refusa
 }
 
 /// The rate is within the specification's bounds, and the fee is what the rate asks for [PEG-8].
-fn check_fee(ledger: &Ledger, payout: &alys_peg::Payout) -> Result<(), Refusal> {
+fn check_fee(ledger: &Ledger, payout: &Payout) -> Result<(), Refusal> {
     let rate = payout.recorded.fee_rate;
     let fee = payout.fee();
     let vsize = signed_vsize(&payout.recorded.transaction, ledger.federation());

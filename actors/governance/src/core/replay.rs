@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
 use alys_blocks::{Block, Certificate, CertificateError, ChainDomain, ChainSpec, decode_payload};
-use alys_peg::{Burn, Fact, FederationError, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, Violation, Withdrawal};
+use alys_peg::{
+    Burn, Fact, FederationError, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, Violation,
+    Withdrawal,
+};
 use alys_peg::{payout, proof, refund, withdrawals};
 use alys_proto::Height;
 use alys_proto::common::CommittedBlock;
@@ -223,7 +226,8 @@ impl Replay {
 
     fn check_certificates(&self, committed: &CommittedBlock, block: &Block) -> Result<(), ReplayFault> {
         let height = committed.height;
-        let certificate = Certificate::decode(&committed.certificate).map_err(|cause| ReplayFault::Certificate { height, cause })?;
+        let certificate =
+            Certificate::decode(&committed.certificate).map_err(|cause| ReplayFault::Certificate { height, cause })?;
         if certificate.height != height || certificate.block.as_slice() != committed.hash {
             return Err(ReplayFault::Header { height, what: "certificate's block" });
         }
@@ -249,7 +253,8 @@ impl Replay {
         let (federation, rules) = (self.ledger.federation(), self.ledger.rules());
         let view = &block.header.bitcoin_view;
         for claim in &claims.peg_ins {
-            proof::verify(claim, view, federation, rules).map_err(|why| refused(format!("[PEG-4] deposit {}: {why}", claim.outpoint)))?;
+            proof::verify(claim, view, federation, rules)
+                .map_err(|why| refused(format!("[PEG-4] deposit {}: {why}", claim.outpoint)))?;
         }
         for (claim, settled) in &claims.settlements {
             let proven = proof::verify_inclusion(claim, settled.bitcoin_block.hash, view, rules);

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use alys_proto::common::OutPoint;
-use alys_proto::governance::{Approval, FromMember, GovernanceApprovalRequest, Heartbeat, Register, Signatures, ToMember, from_member, refusal, to_member};
+use alys_proto::governance::{
+    Approval, FromMember, GovernanceApprovalRequest, Heartbeat, Register, Signatures, ToMember, from_member, refusal, to_member,
+};
 use alys_proto::link::{Arrival, ForgedAcknowledgement, Link};
 use alys_proto::stream::RequestFederationSignatures;
 

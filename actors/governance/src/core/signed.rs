@@ -78,7 +78,11 @@ impl SignedBook {
         Ok(())
     }
 
-    fn having<'b, K: Ord>(&'b self, index: &'b BTreeMap<K, BTreeSet<Txid>>, key: &K) -> impl Iterator<Item = (Txid, &'b SignedPayout)> {
+    fn having<'b, K: Ord>(
+        &'b self,
+        index: &'b BTreeMap<K, BTreeSet<Txid>>,
+        key: &K,
+    ) -> impl Iterator<Item = (Txid, &'b SignedPayout)> {
         let txids = index.get(key).into_iter().flatten();
         txids.filter_map(|txid| self.signed.get(txid).map(|payout| (*txid, payout)))
     }

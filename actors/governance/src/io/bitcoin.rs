@@ -81,9 +81,12 @@ impl Bitcoin {
         let header: Option<HeaderInfo> = self.ask("getblockheader", &[json!(block), json!(true)]).await?;
         let Some(header) = header else { return Ok(None) };
         let Ok(confirmations) = u32::try_from(header.confirmations) else { return Ok(None) };
-        let hex: Option<String> = self.ask("getrawtransaction", &[json!(claim.outpoint.txid), json!(false), json!(block)]).await?;
+        let hex: Option<String> =
+            self.ask("getrawtransaction", &[json!(claim.outpoint.txid), json!(false), json!(block)]).await?;
         let transaction: Option<Transaction> = match hex {
-            Some(hex) => Some(consensus::encode::deserialize_hex(&hex).map_err(|cause| away(&format!("getrawtransaction: {cause}")))?),
+            Some(hex) => {
+                Some(consensus::encode::deserialize_hex(&hex).map_err(|cause| away(&format!("getrawtransaction: {cause}")))?)
+            }
             None => None,
         };
         Ok(Some(DepositEvidence { height: header.height, confirmations, transactions: header.transactions, transaction }))
@@ -94,7 +97,8 @@ impl Bitcoin {
         self.height().await?;
         let mut evidence = Vec::with_capacity(outpoints.len());
         for outpoint in outpoints {
-            let found: Option<Option<TxOutInfo>> = self.ask("gettxout", &[json!(outpoint.txid), json!(outpoint.vout), json!(false)]).await?;
+            let found: Option<Option<TxOutInfo>> =
+                self.ask("gettxout", &[json!(outpoint.txid), json!(outpoint.vout), json!(false)]).await?;
             evidence.push(found.flatten().map(|found| InputEvidence {
                 value: found.value.to_sat(),
                 script: found.script.hex,

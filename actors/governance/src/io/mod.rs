@@ -4,3 +4,6 @@ pub(crate) mod bitcoin;
 pub mod key;
 pub(crate) mod sidechain;
 pub mod store;
+
+#[cfg(test)]
+mod store_tests;

@@ -23,7 +23,8 @@ impl Address {
     pub(crate) fn new(what: &'static str, url: &str, tls: &TlsConfig) -> Result<Self, GovernanceError> {
         let invalid = |cause: &dyn std::fmt::Display| GovernanceError::Configuration(format!("{what} `{url}`: {cause}"));
         let identity = Identity::from_pem(read("tls.cert", &tls.cert)?, read("tls.key", &tls.key)?);
-        let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("tls.ca", &tls.ca)?)).identity(identity);
+        let mut config =
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("tls.ca", &tls.ca)?)).identity(identity);
         if let Some(name) = &tls.server_name {
             config = config.domain_name(name);
         }

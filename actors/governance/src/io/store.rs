@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::B256;
 use alys_blocks::BurnRef;
 use alys_peg::{Fact, PayoutRecorded, WireError};
+use alys_proto::Height;
 use alys_proto::Message as _;
 use alys_proto::governance::Signatures;
 use alys_proto::storage::{self, LedgerDelta};
-use alys_proto::Height;
 use bitcoin::Txid;
 use bitcoin::hashes::{Hash as _, sha256};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -126,10 +126,17 @@ impl Store {
         let mut typed = Vec::with_capacity(facts.len());
         for (height, bytes) in &facts {
             digest = chain(digest, *height, bytes);
-            typed.push((*height, decode_facts(bytes).map_err(|cause| self.damaged(format!("facts of height {height}: {cause}")))?));
+            typed.push((
+                *height,
+                decode_facts(bytes).map_err(|cause| self.damaged(format!("facts of height {height}: {cause}")))?,
+            ));
         }
         let Some(state) = state else {
-            return if facts.is_empty() { Ok(Found { head: None, facts: typed, signed }) } else { Err(self.damaged("facts without a head".into())) };
+            return if facts.is_empty() {
+                Ok(Found { head: None, facts: typed, signed })
+            } else {
+                Err(self.damaged("facts without a head".into()))
+            };
         };
         if state.schema != SCHEMA {
             return Err(StoreError::Foreign { file: self.file.clone(), what: "another version of this program" });
@@ -177,8 +184,10 @@ impl Store {
         };
         let mut book = SignedBook::default();
         for bytes in read().map_err(|cause| failed(&self.file, cause))? {
-            let recorded = storage::PayoutRecorded::decode(bytes.as_slice()).map_err(|cause| self.damaged(format!("signed payout: {cause}")))?;
-            let recorded = PayoutRecorded::try_from(&recorded).map_err(|cause| self.damaged(format!("signed payout: {cause}")))?;
+            let recorded = storage::PayoutRecorded::decode(bytes.as_slice())
+                .map_err(|cause| self.damaged(format!("signed payout: {cause}")))?;
+            let recorded =
+                PayoutRecorded::try_from(&recorded).map_err(|cause| self.damaged(format!("signed payout: {cause}")))?;
             book.note(recorded.txid(), signed_payout(&recorded));
         }
         Ok(book)
@@ -227,7 +236,9 @@ impl Store {
             Ok(table.get(&txid.to_byte_array())?.map(|value| value.value().to_vec()))
         };
         let bytes = read().map_err(|cause| failed(&self.file, cause))?;
-        bytes.map(|bytes| Signatures::decode(bytes.as_slice()).map_err(|cause| self.damaged(format!("signatures: {cause}")))).transpose()
+        bytes
+            .map(|bytes| Signatures::decode(bytes.as_slice()).map_err(|cause| self.damaged(format!("signatures: {cause}"))))
+            .transpose()
     }
 
     fn damaged(&self, what: String) -> StoreError {

@@ -6,10 +6,12 @@ use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256, Bloom, FixedBytes, U256};
 use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3};
 use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
-use alys_blocks::{BitcoinView, Block, Body, BurnRef, Certificate, ChainSpec, CommitSignature, Header, Vote, VoteKind, encode_payload};
+use alys_blocks::{
+    BitcoinView, Block, Body, BurnRef, Certificate, ChainSpec, CommitSignature, Header, Vote, VoteKind, encode_payload,
+};
 use alys_peg::{
-    Burn, Deposit, Fact, Federation, FeeRate, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, deposit, payout,
-    txid_to_bytes, withdrawals,
+    Burn, Deposit, Fact, Federation, FeeRate, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof,
+    Refunded, deposit, payout, txid_to_bytes, withdrawals,
 };
 use alys_proto::common::CommittedBlock;
 use alys_proto::stream::RequestFederationSignatures;
@@ -19,7 +21,9 @@ use bitcoin::block::{Header as BitcoinHeader, Version};
 use bitcoin::hashes::Hash as _;
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{Secp256k1, SecretKey};
-use bitcoin::{Amount, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Txid, XOnlyPublicKey};
+use bitcoin::{
+    Amount, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Txid, XOnlyPublicKey,
+};
 use malachite_ed25519::PrivateKey;
 use ssz_types::VariableList;
 
@@ -41,7 +45,10 @@ pub fn validator() -> PrivateKey {
 }
 
 pub fn spec() -> ChainSpec {
-    let member = |(number, name): (usize, &&str)| FederationMember { name: (*name).to_owned(), public_key: B256::from(public(number).serialize()) };
+    let member = |(number, name): (usize, &&str)| FederationMember {
+        name: (*name).to_owned(),
+        public_key: B256::from(public(number).serialize()),
+    };
     ChainSpec {
         name: "test".into(),
         chain_id: 212_121,
@@ -115,12 +122,15 @@ impl BitcoinChain {
 
     /// Confirmed and unspent: output and confirmations.
     pub fn unspent(&self, outpoint: &OutPoint) -> Option<(TxOut, u32)> {
-        let spent = self.blocks.iter().flat_map(|block| &block.transactions).flat_map(|tx| &tx.input).any(|input| input.previous_output == *outpoint);
-        let (height, transaction) = self
+        let spent = self
             .blocks
             .iter()
-            .enumerate()
-            .find_map(|(height, block)| block.transactions.iter().find(|tx| tx.compute_txid() == outpoint.txid).map(|tx| (height as u32, tx)))?;
+            .flat_map(|block| &block.transactions)
+            .flat_map(|tx| &tx.input)
+            .any(|input| input.previous_output == *outpoint);
+        let (height, transaction) = self.blocks.iter().enumerate().find_map(|(height, block)| {
+            block.transactions.iter().find(|tx| tx.compute_txid() == outpoint.txid).map(|tx| (height as u32, tx))
+        })?;
         let output = transaction.output.get(outpoint.vout as usize)?.clone();
         (!spent).then(|| (output, self.tip() - height + 1))
     }
@@ -130,7 +140,12 @@ fn coinbase(height: u32) -> Transaction {
     let script_sig = ScriptBuf::builder().push_int(i64::from(height)).push_int(7).into_script();
     let input = TxIn { script_sig, sequence: Sequence::MAX, ..TxIn::default() };
     let output = TxOut { value: Amount::from_sat(50 * BTC), script_pubkey: ScriptBuf::new_op_return([1]) };
-    Transaction { version: bitcoin::transaction::Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
+    Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![output],
+    }
 }
 
 /// A transaction that deposits; `salt` makes it unique.
@@ -139,7 +154,12 @@ pub fn deposit_transaction(federation: &Federation, sats: u64, recipient: Addres
     let input = TxIn { previous_output, sequence: Sequence::MAX, ..TxIn::default() };
     let pays = TxOut { value: Amount::from_sat(sats), script_pubkey: federation.script_pubkey().to_owned() };
     let names = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return(recipient.into_array()) };
-    Transaction { version: bitcoin::transaction::Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![pays, names] }
+    Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![pays, names],
+    }
 }
 
 /// What a block is to state.
@@ -218,9 +238,11 @@ impl World {
     /// The next block after a change that leaves it well-formed and certified.
     pub fn next_with(&self, statement: &Statement, change: impl FnOnce(&mut Header, &mut Body)) -> CommittedBlock {
         let height = self.head.1 + 1;
-        let minted: Vec<Minted> = statement.peg_ins.iter().map(|p| Minted { outpoint: p.outpoint, value: p.value, recipient: p.recipient }).collect();
+        let minted: Vec<Minted> =
+            statement.peg_ins.iter().map(|p| Minted { outpoint: p.outpoint, value: p.value, recipient: p.recipient }).collect();
         let justified = withdrawals::justified(&self.ledger, &minted, &statement.refunds).unwrap();
-        let mut body = Body::empty(self.certificate.clone(), VariableList::new(encode_payload(&payload(height, &justified))).unwrap());
+        let mut body =
+            Body::empty(self.certificate.clone(), VariableList::new(encode_payload(&payload(height, &justified))).unwrap());
         body.peg_ins = VariableList::new(statement.peg_ins.iter().map(|claim| claim.try_into().unwrap()).collect()).unwrap();
         body.payouts = VariableList::new(statement.payouts.iter().map(|claim| claim.try_into().unwrap()).collect()).unwrap();
         body.refunds = VariableList::new(statement.refunds.iter().map(Into::into).collect()).unwrap();
@@ -284,7 +306,9 @@ impl World {
 
 fn facts(statement: &Statement, bitcoin: &BitcoinChain) -> Vec<Fact> {
     let mut facts: Vec<Fact> = Vec::new();
-    facts.extend(statement.peg_ins.iter().map(|p| Fact::Minted(Minted { outpoint: p.outpoint, value: p.value, recipient: p.recipient })));
+    facts.extend(
+        statement.peg_ins.iter().map(|p| Fact::Minted(Minted { outpoint: p.outpoint, value: p.value, recipient: p.recipient })),
+    );
     facts.extend(statement.refunds.iter().copied().map(Fact::Refunded));
     facts.extend(statement.payouts.iter().cloned().map(Fact::PayoutRecorded));
     facts.extend(statement.settlements.iter().map(|txid| {
@@ -305,7 +329,10 @@ pub fn certify(spec: &ChainSpec, height: u64, block: B256) -> Certificate {
 }
 
 fn payload(height: u64, justified: &[alys_peg::Withdrawal]) -> ExecutionPayloadV3 {
-    let withdrawals = justified.iter().map(|w| Withdrawal { index: w.index, validator_index: 0, address: w.recipient, amount: w.gwei }).collect();
+    let withdrawals = justified
+        .iter()
+        .map(|w| Withdrawal { index: w.index, validator_index: 0, address: w.recipient, amount: w.gwei })
+        .collect();
     let payload_inner = ExecutionPayloadV1 {
         parent_hash: B256::ZERO,
         fee_recipient: Address::ZERO,
@@ -324,7 +351,6 @@ fn payload(height: u64, justified: &[alys_peg::Withdrawal]) -> ExecutionPayloadV
     };
     ExecutionPayloadV3 { payload_inner: ExecutionPayloadV2 { payload_inner, withdrawals }, blob_gas_used: 0, excess_blob_gas: 0 }
 }
-
 
 /// Txid as messages carry it.
 pub fn txid_bytes(txid: Txid) -> Vec<u8> {

@@ -110,7 +110,12 @@ impl Deposits {
     }
 
     /// What this member is to be asked now.
-    pub(super) fn due(&mut self, now: Millis, member: &MemberName, ask_again: Millis) -> impl Iterator<Item = (&mut Turn<()>, GovernanceApprovalRequest)> {
+    pub(super) fn due(
+        &mut self,
+        now: Millis,
+        member: &MemberName,
+        ask_again: Millis,
+    ) -> impl Iterator<Item = (&mut Turn<()>, GovernanceApprovalRequest)> {
         self.open.values_mut().filter_map(move |deposit| {
             let turn = deposit.turns.entry(member.clone()).or_default();
             turn.due(now, ask_again).then(|| (turn, GovernanceApprovalRequest { deposit: Some(deposit.proof.clone()) }))

@@ -33,7 +33,13 @@ pub(super) fn spec() -> ChainSpec {
 }
 
 pub(super) fn timing() -> Timing {
-    Timing { heartbeat: Millis(3_000), silence: Millis(15_000), retry: Millis(1_000), ask_again: Millis(60_000), forget: Millis(300_000) }
+    Timing {
+        heartbeat: Millis(3_000),
+        silence: Millis(15_000),
+        retry: Millis(1_000),
+        ask_again: Millis(60_000),
+        forget: Millis(300_000),
+    }
 }
 
 pub(super) fn state() -> State {
@@ -50,7 +56,14 @@ pub(super) fn register(name: &str, incarnation: u64) -> Register {
     }
 }
 
-pub(super) fn connect(state: &mut State, at: u64, connection: u64, name: &str, incarnation: u64, acknowledged: u64) -> Vec<Effect> {
+pub(super) fn connect(
+    state: &mut State,
+    at: u64,
+    connection: u64,
+    name: &str,
+    incarnation: u64,
+    acknowledged: u64,
+) -> Vec<Effect> {
     let registration = Registration { register: register(name, incarnation), acknowledged };
     state.step(Millis(at), Input::Connected { connection: ConnectionId(connection), certificate_name: name.into(), registration })
 }
@@ -117,7 +130,9 @@ pub(super) fn deliveries(effects: &[Effect]) -> Vec<String> {
 
 pub(super) fn registered(effects: &[Effect]) -> Option<u64> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Send { message: ToMember { payload: Some(to_member::Payload::Registered(registered)), .. }, .. } => Some(registered.resume_after),
+        Effect::Send { message: ToMember { payload: Some(to_member::Payload::Registered(registered)), .. }, .. } => {
+            Some(registered.resume_after)
+        }
         _ => None,
     })
 }

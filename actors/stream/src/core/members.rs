@@ -24,7 +24,12 @@ impl Member {
     }
 
     /// `false`: too much is unacknowledged; try again later.
-    pub(super) fn send_numbered(&mut self, connection: ConnectionId, payload: to_member::Payload, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn send_numbered(
+        &mut self,
+        connection: ConnectionId,
+        payload: to_member::Payload,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let Ok(sequence) = self.link.keep(payload.clone()) else { return false };
         effects.push(Effect::Send { connection, message: envelope(sequence, self.link.acted(), payload) });
         true
@@ -36,7 +41,14 @@ impl Member {
 }
 
 impl State {
-    pub(super) fn connected(&mut self, now: Millis, connection: ConnectionId, certificate: &str, registration: Registration, effects: &mut Vec<Effect>) {
+    pub(super) fn connected(
+        &mut self,
+        now: Millis,
+        connection: ConnectionId,
+        certificate: &str,
+        registration: Registration,
+        effects: &mut Vec<Effect>,
+    ) {
         let name = MemberName(certificate.to_owned());
         if let Err(reason) = self.check_registration(&name, &registration) {
             effects.push(Effect::Close { connection, reason });

@@ -172,7 +172,13 @@ impl State {
         self.routes.due(now, effects);
     }
 
-    fn received(&mut self, now: Millis, connection: ConnectionId, message: alys_proto::governance::FromMember, effects: &mut Vec<Effect>) {
+    fn received(
+        &mut self,
+        now: Millis,
+        connection: ConnectionId,
+        message: alys_proto::governance::FromMember,
+        effects: &mut Vec<Effect>,
+    ) {
         // A message of a connection that was closed meanwhile; what was not acknowledged comes again.
         let Some(name) = self.connections.get(&connection).cloned() else { return };
         match self.accept(now, &name, &message) {
@@ -192,7 +198,12 @@ impl State {
     }
 
     /// Checks numbers and acknowledgement. `Ok(true)`: act on it.
-    fn accept(&mut self, now: Millis, name: &MemberName, message: &alys_proto::governance::FromMember) -> Result<bool, CloseReason> {
+    fn accept(
+        &mut self,
+        now: Millis,
+        name: &MemberName,
+        message: &alys_proto::governance::FromMember,
+    ) -> Result<bool, CloseReason> {
         let Some(member) = self.members.get_mut(name) else { return Err(CloseReason::NotAMember) };
         member.last_heard = now;
         member.link.acknowledge(message.acknowledged).map_err(CloseReason::ForgedAcknowledgement)?;
@@ -294,7 +305,8 @@ impl State {
         }
         for member in self.members.values() {
             if let Some(connection) = member.connection {
-                effects.push(Effect::Send { connection, message: member.unnumbered(to_member::Payload::HeadChanged(head.clone())) });
+                effects
+                    .push(Effect::Send { connection, message: member.unnumbered(to_member::Payload::HeadChanged(head.clone())) });
             }
         }
         self.head = Some(head);

@@ -89,7 +89,12 @@ impl Payouts {
     }
 
     /// What this member is to be asked now.
-    pub(super) fn due(&mut self, now: Millis, member: &MemberName, ask_again: Millis) -> impl Iterator<Item = (&mut Turn<Delivery>, RequestFederationSignatures)> {
+    pub(super) fn due(
+        &mut self,
+        now: Millis,
+        member: &MemberName,
+        ask_again: Millis,
+    ) -> impl Iterator<Item = (&mut Turn<Delivery>, RequestFederationSignatures)> {
         self.open.values_mut().filter(|payout| !payout.complete).filter_map(move |payout| {
             let turn = payout.turns.entry(member.clone()).or_default();
             turn.due(now, ask_again).then(|| (turn, payout.request.clone()))
@@ -138,7 +143,14 @@ impl Payouts {
         }
     }
 
-    pub(super) fn bridge_answered(&mut self, now: Millis, member: &MemberName, txid: &[u8; 32], answer: Answered<SignatureVerdict>, retry: Millis) {
+    pub(super) fn bridge_answered(
+        &mut self,
+        now: Millis,
+        member: &MemberName,
+        txid: &[u8; 32],
+        answer: Answered<SignatureVerdict>,
+        retry: Millis,
+    ) {
         let Some(payout) = self.open.get_mut(txid) else { return };
         let Some(turn) = payout.turns.get_mut(member) else { return };
         let Turn::Answered(delivery) = turn else { return };

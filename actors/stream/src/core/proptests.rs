@@ -32,15 +32,15 @@ fn payload() -> impl Strategy<Value = Option<Payload>> {
 
 fn input() -> impl Strategy<Value = Input> {
     let number = || prop_oneof![0..6_u64, any::<u64>()];
-    let message = (1..5_u64, number(), number(), payload()).prop_map(|(connection, sequence, acknowledged, payload)| Input::Received {
-        connection: ConnectionId(connection),
-        message: FromMember { sequence, acknowledged, payload },
+    let message = (1..5_u64, number(), number(), payload()).prop_map(|(connection, sequence, acknowledged, payload)| {
+        Input::Received { connection: ConnectionId(connection), message: FromMember { sequence, acknowledged, payload } }
     });
-    let connected = (1..5_u64, 0..3_usize, 0..3_u64, number()).prop_map(|(connection, member, incarnation, acknowledged)| Input::Connected {
-        connection: ConnectionId(connection),
-        certificate_name: NAMES[member].into(),
-        registration: Registration { register: register(NAMES[member], incarnation), acknowledged },
-    });
+    let connected =
+        (1..5_u64, 0..3_usize, 0..3_u64, number()).prop_map(|(connection, member, incarnation, acknowledged)| Input::Connected {
+            connection: ConnectionId(connection),
+            certificate_name: NAMES[member].into(),
+            registration: Registration { register: register(NAMES[member], incarnation), acknowledged },
+        });
     prop_oneof![
         6 => message,
         2 => connected,

@@ -193,7 +193,10 @@ fn broken_protocol_ends_the_connection_and_nothing_is_counted() {
 #[test]
 fn a_silent_member_is_dropped_and_a_talking_one_is_not() {
     let mut state = all_connected();
-    state.step(Millis(14_000), from_member(1, 0, Payload::Heartbeat(Heartbeat { chain_height: 4, bitcoin_height: 5, unix_millis: 0 })));
+    state.step(
+        Millis(14_000),
+        from_member(1, 0, Payload::Heartbeat(Heartbeat { chain_height: 4, bitcoin_height: 5, unix_millis: 0 })),
+    );
     let effects = state.step(Millis(15_000), Input::Tick);
     assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Close { reason: CloseReason::Silent, .. })).count(), 2);
     assert_eq!(state.connected_members(), (1, 3));

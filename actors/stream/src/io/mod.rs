@@ -38,10 +38,18 @@ pub(crate) struct Server {
 }
 
 /// Loads the certificates and takes the port; the server then runs in its own tasks.
-pub(crate) async fn serve(config: &Config, members: Vec<String>, storage: Remote<storage::Inbox>, local: LocalSender<Local>) -> Result<Server, ActorError> {
+pub(crate) async fn serve(
+    config: &Config,
+    members: Vec<String>,
+    storage: Remote<storage::Inbox>,
+    local: LocalSender<Local>,
+) -> Result<Server, ActorError> {
     let acceptor = tls::acceptor(&config.tls).map_err(|cause| ActorError::Configuration(cause.to_string()))?;
     let listener = TcpListener::bind(config.listen).await.map_err(|cause| {
-        ActorError::Configuration(format!("cannot listen on {} (stream.listen): {cause}; is the port taken by another program?", config.listen))
+        ActorError::Configuration(format!(
+            "cannot listen on {} (stream.listen): {cause}; is the port taken by another program?",
+            config.listen
+        ))
     })?;
     let address = listener.local_addr().map_err(|cause| ActorError::Network(format!("own listening address: {cause}")))?;
     let (stop, stopped) = watch::channel(());
@@ -66,7 +74,12 @@ pub(crate) async fn serve(config: &Config, members: Vec<String>, storage: Remote
 type Accepted = Result<TlsStream<TcpStream>, std::io::Error>;
 
 /// Accepts and shakes hands, each connection in its own task, so that a slow one holds up nobody.
-async fn accept(listener: TcpListener, acceptor: tokio_rustls::TlsAcceptor, connections: mpsc::Sender<Accepted>, stopped: watch::Receiver<()>) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+    connections: mpsc::Sender<Accepted>,
+    stopped: watch::Receiver<()>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut stopping = std::pin::pin!(gone(stopped));
     loop {

@@ -40,6 +40,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// Queues a message, or the status that ends the session.
+    #[allow(clippy::result_large_err, reason = "tokio's own type; the message comes back")]
     pub(crate) fn try_send(&self, message: Result<ToMember, Status>) -> Result<(), TrySendError<Result<ToMember, Status>>> {
         self.messages.try_send(message)
     }
@@ -64,7 +65,9 @@ impl GovernanceService {
         let name = certificates.as_ref().and_then(|chain| chain.first()).and_then(tls::common_name);
         match name {
             Some(name) if self.members.contains(&name) => Ok(name),
-            Some(name) => Err(Status::permission_denied(format!("the certificate is for `{name}`, who is not a member of this federation"))),
+            Some(name) => {
+                Err(Status::permission_denied(format!("the certificate is for `{name}`, who is not a member of this federation")))
+            }
             None => Err(Status::unauthenticated("the certificate has no single common name")),
         }
     }
@@ -100,10 +103,18 @@ fn to_status(refused: &Refused) -> Status {
 }
 
 /// Reads one member's stream until it ends.
-async fn receive(local: LocalSender<Local>, connection: ConnectionId, certificate_name: String, mut messages: Streaming<FromMember>, outbound: mpsc::Sender<Result<ToMember, Status>>) {
+async fn receive(
+    local: LocalSender<Local>,
+    connection: ConnectionId,
+    certificate_name: String,
+    mut messages: Streaming<FromMember>,
+    outbound: mpsc::Sender<Result<ToMember, Status>>,
+) {
     let slots = Arc::new(Semaphore::new(IN_FLIGHT));
     let registration = match tokio::time::timeout(REGISTRATION, messages.message()).await {
-        Ok(Ok(Some(FromMember { acknowledged, payload: Some(from_member::Payload::Register(register)), .. }))) => Registration { register, acknowledged },
+        Ok(Ok(Some(FromMember { acknowledged, payload: Some(from_member::Payload::Register(register)), .. }))) => {
+            Registration { register, acknowledged }
+        }
         Ok(Ok(_)) => {
             let _gone = outbound.send(Err(Status::failed_precondition("the first message must be Register"))).await;
             return;

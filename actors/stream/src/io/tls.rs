@@ -37,8 +37,11 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         .build()
         .map_err(|cause| authority(cause.to_string()))?;
     let chain = certificates("the certificate (stream.tls.cert)", &files.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|cause| TlsError::Read { what: "the key (stream.tls.key)", file: files.key.clone(), cause })?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|cause| TlsError::Read {
+        what: "the key (stream.tls.key)",
+        file: files.key.clone(),
+        cause,
+    })?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(identity)?

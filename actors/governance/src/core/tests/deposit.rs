@@ -41,9 +41,17 @@ fn a_good_deposit_is_approved_and_each_broken_rule_has_its_own_refusal() {
         ),
         ("other height", |_, proof, _| proof.bitcoin_height -= 1, Some(Refusal::OtherHeight { found: 10, claimed: 9 })),
         ("other amount", |_, proof, _| proof.value = Sats(BTC + 1), Some(Refusal::Proof(ProofRefusal::OtherValue))),
-        ("other recipient", |_, proof, _| proof.recipient = Address::repeat_byte(99), Some(Refusal::Proof(ProofRefusal::OtherRecipient))),
+        (
+            "other recipient",
+            |_, proof, _| proof.recipient = Address::repeat_byte(99),
+            Some(Refusal::Proof(ProofRefusal::OtherRecipient)),
+        ),
         ("other output", |_, proof, _| proof.outpoint.vout = 1, Some(Refusal::Proof(ProofRefusal::NotOurs))),
-        ("other block size", |_, _, e| e.as_mut().unwrap().transactions = 3, Some(Refusal::OtherBlockSize { found: 3, claimed: 2 })),
+        (
+            "other block size",
+            |_, _, e| e.as_mut().unwrap().transactions = 3,
+            Some(Refusal::OtherBlockSize { found: 3, claimed: 2 }),
+        ),
         ("not in own block", |_, _, e| e.as_mut().unwrap().transaction = None, Some(Refusal::OtherDeposit)),
         (
             "own transaction pays less",

@@ -4,7 +4,7 @@ use alys_peg::{FeeRate, payout as plan, txid_from_bytes};
 use alys_proto::stream::RequestFederationSignatures;
 use bitcoin::{ScriptBuf, Txid};
 
-use crate::core::payout::{InputEvidence, PayoutRequest, check_inputs, check_recorded};
+use crate::core::payout::{InputEvidence, PayoutRequest, check_inputs, check_payout, check_recorded};
 use crate::core::refusal::Refusal;
 use crate::core::replay::Replay;
 use crate::core::support::{BTC, CONFIRMATIONS, RATE, Statement, World};
@@ -123,6 +123,77 @@ fn fee_theft_and_foreign_change_never_get_into_the_books() {
         let block = world.next(&Statement { payouts: vec![recorded], ..Statement::default() });
         assert!(replay.apply(&block).is_err(), "{what}");
     }
+}
+
+#[test]
+fn every_rule_of_a_payout_is_checked_again_before_it_is_signed() {
+    type Breaks = fn(&mut alys_peg::Payout);
+    type Expected = fn(&Refusal) -> bool;
+    let table: [(&str, Breaks, Expected); 9] = [
+        (
+            "a burn nobody made",
+            |p| p.recorded.burns[0].log_index = 9,
+            |r| matches!(r, Refusal::BurnNotCommitted { height: 2, log_index: 9 }),
+        ),
+        (
+            "burn paid to somebody else",
+            |p| p.recorded.transaction.output[0].script_pubkey = ScriptBuf::new(),
+            |r| *r == Refusal::WrongOutput(0),
+        ),
+        (
+            "burn paid too much",
+            |p| p.recorded.transaction.output[0].value = bitcoin::Amount::from_sat(BTC),
+            |r| *r == Refusal::WrongOutput(0),
+        ),
+        (
+            "burn paid dust",
+            |p| p.recorded.transaction.output[0].value = bitcoin::Amount::from_sat(1),
+            |r| *r == Refusal::WrongOutput(0),
+        ),
+        (
+            "change to somebody else",
+            |p| p.recorded.transaction.output[1].script_pubkey = ScriptBuf::new(),
+            |r| *r == Refusal::ForeignOutput(1),
+        ),
+        (
+            "two changes",
+            |p| {
+                let change = p.recorded.transaction.output[1].clone();
+                p.recorded.transaction.output.push(change);
+            },
+            |r| *r == Refusal::ForeignOutput(2),
+        ),
+        (
+            "fee theft",
+            |p| p.recorded.transaction.output[1].value -= bitcoin::Amount::from_sat(1),
+            |r| matches!(r, Refusal::Fee { .. }),
+        ),
+        (
+            "fee rate out of bounds",
+            |p| p.recorded.fee_rate = FeeRate(500_001),
+            |r| matches!(r, Refusal::Fee { rate: 500_001, .. }),
+        ),
+        (
+            "unknown input",
+            |p| p.recorded.transaction.input[0].previous_output.vout = 9,
+            |r| matches!(r, Refusal::InputNotOurs(_)),
+        ),
+    ];
+    let mut world = World::new();
+    let txid = typed(&world.ready_to_sign()).txid;
+    let good = world.ledger.payout(&txid).unwrap();
+    assert!(check_payout(&world.ledger, good, &txid).is_ok());
+    for (what, breaks, expected) in table {
+        let mut broken = good.clone();
+        breaks(&mut broken);
+        let refused = check_payout(&world.ledger, &broken, &txid).unwrap_err();
+        assert!(expected(&refused) && !refused.retry(), "{what}: {refused}");
+    }
+    let elsewhere = txid_from_bytes([4; 32].into());
+    assert!(
+        matches!(check_payout(&world.ledger, good, &elsewhere), Err(Refusal::BurnNotCommitted { .. })),
+        "burn in another payout"
+    );
 }
 
 #[test]

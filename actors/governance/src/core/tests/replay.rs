@@ -65,7 +65,9 @@ fn only_a_certificate_of_more_than_two_thirds_for_this_block_counts() {
             let hash = B256::from_slice(&block.hash);
             block.certificate = Certificate { height: block.height, block: hash, ..Certificate::default() }.encode();
         }),
-        ("of another block", |world, block| block.certificate = certify(&world.spec, block.height, B256::repeat_byte(1)).encode()),
+        ("of another block", |world, block| {
+            block.certificate = certify(&world.spec, block.height, B256::repeat_byte(1)).encode()
+        }),
         ("of another height", |world, block| block.certificate = certify(&world.spec, 9, B256::from_slice(&block.hash)).encode()),
         ("of nonsense", |_, block| block.certificate = vec![1, 2, 3]),
     ];
@@ -113,7 +115,10 @@ fn peg_records_that_do_not_hold_stop_the_replay_and_change_nothing() {
         ("[PEG-5] a withdrawal too few", world.next_with(&minted, |_, body| body.peg_ins = VariableList::default())),
         ("[PEG-2] minted twice", next(&Statement { peg_ins: vec![proof.clone(), proof.clone()], ..Statement::default() })),
         ("[PEG-1] burned more than there is", next(&Statement { burns: vec![world.burn(0, BTC)], ..Statement::default() })),
-        ("[PEG-7] refund of nothing", world.next_with(&Statement::default(), |_, body| body.refunds = VariableList::new(vec![(&refund).into()]).unwrap())),
+        (
+            "[PEG-7] refund of nothing",
+            world.next_with(&Statement::default(), |_, body| body.refunds = VariableList::new(vec![(&refund).into()]).unwrap()),
+        ),
     ];
     for (what, block) in table {
         let mut replay = Replay::new(world.spec.clone()).unwrap();

@@ -1,7 +1,9 @@
 //! The session: requests, answers, drops and restarts of either side.
 
 use alys_proto::common::{OutPoint, PegInProof};
-use alys_proto::governance::{FromMember, GovernanceApprovalRequest, HeadChanged, Heartbeat, Register, Registered, ToMember, from_member, to_member};
+use alys_proto::governance::{
+    FromMember, GovernanceApprovalRequest, HeadChanged, Heartbeat, Register, Registered, ToMember, from_member, to_member,
+};
 use proptest::prelude::*;
 
 use crate::core::refusal::Refusal;
@@ -12,13 +14,21 @@ fn core() -> SessionCore {
 }
 
 fn registered(incarnation: u64, resume_after: u64) -> ToMember {
-    ToMember { sequence: 0, acknowledged: 0, payload: Some(to_member::Payload::Registered(Registered { resume_after, incarnation })) }
+    ToMember {
+        sequence: 0,
+        acknowledged: 0,
+        payload: Some(to_member::Payload::Registered(Registered { resume_after, incarnation })),
+    }
 }
 
 fn ask(sequence: u64, id: u8) -> ToMember {
     let outpoint = Some(OutPoint { txid: vec![id; 32], vout: 0 });
     let deposit = Some(PegInProof { outpoint, ..PegInProof::default() });
-    ToMember { sequence, acknowledged: 0, payload: Some(to_member::Payload::ApprovalRequest(GovernanceApprovalRequest { deposit })) }
+    ToMember {
+        sequence,
+        acknowledged: 0,
+        payload: Some(to_member::Payload::ApprovalRequest(GovernanceApprovalRequest { deposit })),
+    }
 }
 
 fn subject(id: u8) -> Subject {
@@ -60,7 +70,8 @@ fn a_restarted_stream_gets_the_answers_from_number_one_and_may_ask_from_one() {
         core.received(ask(u64::from(id), id)).unwrap();
         core.finished(&subject(id), Answer::Approved);
     }
-    core.received(ToMember { sequence: 0, acknowledged: 1, payload: Some(to_member::Payload::Heartbeat(Heartbeat::default())) }).unwrap();
+    core.received(ToMember { sequence: 0, acknowledged: 1, payload: Some(to_member::Payload::Heartbeat(Heartbeat::default())) })
+        .unwrap();
     core.disconnected();
     core.connect();
     assert_eq!(sent(&core.received(registered(2, 0)).unwrap()), [(1, 0), (2, 0)]);
@@ -82,7 +93,9 @@ fn a_request_under_way_is_not_started_twice_and_too_many_are_not_yet() {
         assert!(matches!(core.received(message).unwrap()[..], [Action::Work(..)]));
     }
     let actions = core.received(ask(MAX_WORK as u64 + 2, 9)).unwrap();
-    let [Action::Send(FromMember { payload: Some(from_member::Payload::Refusal(refusal)), .. })] = &actions[..] else { panic!("{actions:?}") };
+    let [Action::Send(FromMember { payload: Some(from_member::Payload::Refusal(refusal)), .. })] = &actions[..] else {
+        panic!("{actions:?}")
+    };
     assert!(refusal.retry);
 }
 
@@ -93,7 +106,9 @@ fn refusals_carry_their_reason_and_whether_to_ask_again() {
     core.received(registered(1, 0)).unwrap();
     for (refusal, retry) in [(Refusal::AlreadyMinted, false), (Refusal::BitcoinSyncing, true)] {
         let action = core.finished(&subject(1), Answer::Refused(refusal.clone())).unwrap();
-        let Action::Send(FromMember { payload: Some(from_member::Payload::Refusal(said)), .. }) = action else { panic!("{action:?}") };
+        let Action::Send(FromMember { payload: Some(from_member::Payload::Refusal(said)), .. }) = action else {
+            panic!("{action:?}")
+        };
         assert_eq!((said.reason, said.retry), (refusal.to_string(), retry));
     }
 }
@@ -108,7 +123,10 @@ fn a_stream_that_breaks_the_protocol_is_dropped() {
         ("unnumbered request", ask(0, 1)),
         ("registered twice", registered(1, 0)),
         ("forged acknowledgement", ToMember { acknowledged: 9, ..ask(1, 1) }),
-        ("numbered head", ToMember { sequence: 1, acknowledged: 0, payload: Some(to_member::Payload::HeadChanged(HeadChanged::default())) }),
+        (
+            "numbered head",
+            ToMember { sequence: 1, acknowledged: 0, payload: Some(to_member::Payload::HeadChanged(HeadChanged::default())) },
+        ),
     ];
     for (what, message) in table {
         let mut core = core();

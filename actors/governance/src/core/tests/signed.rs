@@ -36,10 +36,7 @@ fn a_burn_is_only_signed_again_in_a_transaction_that_excludes_the_first() {
     for (what, next, allowed) in table {
         assert_eq!(book.check(&next).is_ok(), allowed, "{what}");
     }
-    assert_eq!(
-        book.check(&payout(&[3], &[1])),
-        Err(Refusal::BurnSignedElsewhere { height: 1, log_index: 1, signed: txid(100) })
-    );
+    assert_eq!(book.check(&payout(&[3], &[1])), Err(Refusal::BurnSignedElsewhere { height: 1, log_index: 1, signed: txid(100) }));
     assert_eq!(book.check(&payout(&[1], &[3])), Err(Refusal::InputSignedElsewhere { outpoint: input(1), signed: txid(100) }));
 }
 
