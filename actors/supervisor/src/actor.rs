@@ -120,7 +120,8 @@ impl SupervisorActor {
     /// Why `alys up` ends at once, with the child's own last words.
     fn hopeless(&self, name: &str, ending: Ending) -> ActorError {
         let words = self.children.as_ref().map(|children| children.last_lines(name)).unwrap_or_default();
-        let text = format!("{name} cannot start: {ending}\n{}", words.join("\n"));
+        let said = last_error(&words).unwrap_or_else(|| words.join("\n"));
+        let text = format!("{name} cannot start ({ending}): {said}");
         match ending {
             Ending::Code(exit::CONFIGURATION | exit::USAGE) => ActorError::Configuration(text),
             _ => ActorError::Broken(text),
@@ -285,8 +286,16 @@ impl SupervisorActor {
     /// The children go first: no role outlives its supervisor.
     async fn give_up(&mut self, error: ActorError) -> Result<(), ActorError> {
         self.drain().await;
+        self.plan.console.line(self.now(), &error.to_string());
         Err(error)
     }
+}
+
+/// What the last error line of a JSON log says; `None` when the lines are no such log.
+fn last_error(lines: &[String]) -> Option<String> {
+    let parsed = lines.iter().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let error = parsed.into_iter().find(|line| line["level"] == "ERROR")?;
+    error["error"].as_str().or_else(|| error["message"].as_str()).map(str::to_owned)
 }
 
 fn jitter() -> Jitter {
@@ -326,4 +335,16 @@ fn full(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_the_error_and_not_its_json() {
+        let log = [r#"{"level":"ERROR","message":"ended","error":"port taken"}"#, r#"{"level":"INFO","message":"bye"}"#].map(str::to_owned);
+        assert_eq!(last_error(&log).as_deref(), Some("port taken"));
+        assert_eq!(last_error(&["plain words".to_owned()]), None);
+    }
 }

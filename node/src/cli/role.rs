@@ -5,6 +5,7 @@ use alys_supervisor::io::lifeline;
 use super::args::{Governance, Place, RoleArgs};
 use super::runtime;
 use crate::failure::{OrFail as _, Outcome};
+use crate::io::table::print;
 use crate::wiring::{self, Launch};
 
 pub(super) fn run(place: &Place, args: &RoleArgs) -> Outcome<u8> {
@@ -17,7 +18,12 @@ pub(super) fn run(place: &Place, args: &RoleArgs) -> Outcome<u8> {
         up: args.up,
         verbose: args.verbose,
     };
-    runtime()?.block_on(Box::pin(wiring::role(launch)))
+    let ended = runtime()?.block_on(Box::pin(wiring::role(launch)));
+    if let (true, Err(failure)) = (args.up, &ended) {
+        // Standard error is the supervisor's log file there.
+        print(&format!("{failure}\n"));
+    }
+    ended
 }
 
 pub(super) fn governance(place: &Place, args: &Governance) -> Outcome<u8> {

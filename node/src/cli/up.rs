@@ -1,5 +1,6 @@
 //! `alys up`: make what is missing, then become the supervisor.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -31,11 +32,27 @@ pub(super) fn run(place: &Place, args: &Up) -> Outcome {
     command.args(["role", "supervisor", "--up", "--config"]).arg(&file);
     if args.verbose {
         command.arg("--verbose");
+    } else {
+        // The terminal is for people; with --verbose they get all of it.
+        command.stderr(log(&loaded.config.supervisor)?);
     }
     for set in &overrides {
         command.arg("--set").arg(format!("{}={}", set.path, set.text));
     }
     Err(command.exec()).or_bug("cannot become the supervisor")
+}
+
+/// The supervisor's own log, appended to; an overlong one is moved away first.
+fn log(config: &alys_supervisor::Config) -> Outcome<File> {
+    let path = config.log_dir.join("supervisor.log");
+    let open = || -> std::io::Result<File> {
+        std::fs::create_dir_all(&config.log_dir)?;
+        if std::fs::metadata(&path).is_ok_and(|log| log.len() > config.log_bytes) {
+            std::fs::rename(&path, path.with_extension("log.1"))?;
+        }
+        File::options().create(true).append(true).open(&path)
+    };
+    open().or_configuration(format!("cannot write the log {}", path.display()))
 }
 
 fn report(data_dir: &Path, chain: &DevChain) -> Outcome {

@@ -129,7 +129,8 @@ fn configuration(chain: &DevChain) -> String {
          listen = [\"/ip4/127.0.0.1/tcp/30333\"]\n\
          \n\
          [bridge.bitcoind]\n\
-         url = \"http://127.0.0.1:18443\"\n",
+         url = \"http://127.0.0.1:18443\"\n\
+         cookie_file = \"~/.bitcoin/regtest/.cookie\"\n",
         chain.members
     )
 }

@@ -30,6 +30,9 @@ pub struct Policy {
     /// A live process without progress for so long is restarted.
     #[serde(with = "humantime_serde")]
     pub wedged_after: Duration,
+    /// A plain process shows no health: it counts as ready when it has lived for so long.
+    #[serde(with = "humantime_serde")]
+    pub settle: Duration,
     /// After SIGTERM a process has so long to drain before SIGKILL (a restart, not a shutdown of all).
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
@@ -46,6 +49,7 @@ impl Default for Policy {
             healthy_after: Duration::from_secs(600),
             cool_down: Duration::from_secs(30),
             wedged_after: Duration::from_secs(10),
+            settle: Duration::from_millis(300),
             grace: Duration::from_secs(5),
         }
     }

@@ -56,7 +56,7 @@ impl Phase {
 pub struct Instance {
     /// "storage", "sync-2", "governance-1".
     pub name: String,
-    /// `None`: a plain process, ready as soon as it runs.
+    /// `None`: a plain process, ready when it has lived for a moment.
     pub role: Option<Role>,
     /// What must be ready before its first start.
     pub after: Vec<Role>,
@@ -120,9 +120,9 @@ impl State {
         let mut effects = Vec::new();
         match input {
             Input::Begin => {}
-            Input::Spawned { name, pid } => self.spawned(now, &name, pid, &mut effects),
+            Input::Spawned { name, pid } => self.spawned(&name, pid, &mut effects),
             Input::Ended { name, ending, jitter } => self.ended(now, &name, ending, jitter, &mut effects),
-            Input::Due { name, turn } => self.due(&name, turn, &mut effects),
+            Input::Due { name, turn } => self.due(now, &name, turn, &mut effects),
             Input::Seen { name, pid, view, jitter } => self.seen(now, &name, pid, view, jitter, &mut effects),
             Input::RestartAsked { name } => self.restart_asked(&name, &mut effects),
         }
@@ -154,11 +154,12 @@ impl State {
         }
     }
 
-    fn spawned(&mut self, now: Moment, name: &str, pid: u32, effects: &mut Vec<Effect>) {
+    fn spawned(&mut self, name: &str, pid: u32, effects: &mut Vec<Effect>) {
+        let settle = self.policy.settle;
         let Some(instance) = self.find(name) else { return };
         instance.pid = Some(pid);
         if instance.role.is_none() {
-            ready(instance, now, effects);
+            wake(instance, settle, effects);
         }
     }
 
@@ -192,13 +193,14 @@ impl State {
         }
     }
 
-    fn due(&mut self, name: &str, turn: u64, effects: &mut Vec<Effect>) {
+    fn due(&mut self, now: Moment, name: &str, turn: u64, effects: &mut Vec<Effect>) {
         let Some(instance) = self.find(name) else { return };
         if instance.turn != turn {
             return;
         }
         match (instance.phase, instance.pid) {
             (Phase::BackingOff, _) => start_again(instance, effects),
+            (Phase::Starting, Some(_)) if instance.role.is_none() => ready(instance, now, effects),
             (Phase::Replacing, Some(pid)) => effects.push(Effect::Kill { name: name.to_owned(), pid }),
             _ => {}
         }

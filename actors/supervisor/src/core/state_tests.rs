@@ -51,6 +51,11 @@ fn roles_start_when_what_they_need_is_ready() {
         let name = order[position].clone();
         let pid = 100 + position as u32;
         let mut effects = spawned(&mut state, &name, pid);
+        if name == "governance-1" {
+            let (turn, after) = wake_of(&effects);
+            assert!(!state.announced(), "a plain process has to live for a moment");
+            effects.extend(state.step(after, Input::Due { name: name.clone(), turn }));
+        }
         effects.extend(seen(&mut state, 0, &name, pid, View::Working));
         order.extend(spawns(&effects));
         all_ready |= effects.contains(&Effect::Report(Report::AllReady));

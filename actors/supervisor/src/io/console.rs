@@ -1,4 +1,4 @@
-//! What `alys up` shows people while it runs: one line per change, on stderr.
+//! What `alys up` shows people while it runs: one line per change, on standard output (the log is on standard error).
 
 use std::io::Write;
 use std::time::Duration;
@@ -46,7 +46,8 @@ impl Console {
     fn raw(&self, text: &str) {
         if self.enabled && !text.is_empty() {
             // A closed terminal is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let mut terminal = std::io::stdout().lock();
+            let _ = writeln!(terminal, "{text}").and_then(|()| terminal.flush());
         }
     }
 }

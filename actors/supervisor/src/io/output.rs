@@ -75,7 +75,7 @@ impl Output {
         let shown: String = String::from_utf8_lossy(bytes).trim_end().chars().take(LONGEST).collect();
         if self.verbose {
             // A closed terminal is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{:>12} | {shown}", self.name);
+            let _ = writeln!(std::io::stdout(), "{:>12} | {shown}", self.name);
         }
         let mut sink = self.lock();
         if sink.write(bytes).is_err() {
