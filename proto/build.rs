@@ -101,7 +101,7 @@ impl Inbox<'_> {
         for method in methods {
             writeln!(
                 out,
-                "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::Backpressure::{} }},",
+                "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::BackpressureStrategy::{} }},",
                 method.proto_name,
                 told(method),
                 ["Normal", "Control", "Bulk"][self.option(method, "alys.lane")],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alys_proto::cluster::{Header, Health};
-use alys_proto::{Backpressure, Inbox, Lane};
+use alys_proto::{BackpressureStrategy, Inbox, Lane};
 
 use crate::exit::ActorError;
 use crate::mailbox::{Shared, Ticket};
@@ -105,7 +105,7 @@ impl<L: Send + 'static> LocalSender<L> {
     /// Queues a message.
     pub fn send(&self, message: L) {
         let ticket =
-            Ticket { name: "local", lane: Lane::Normal, backpressure: Backpressure::NeverDrop, bytes: 0, arrived: Instant::now() };
+            Ticket { name: "local", lane: Lane::Normal, backpressure: BackpressureStrategy::NeverDrop, bytes: 0, arrived: Instant::now() };
         // Zero bytes under `NeverDrop` are always queued.
         let _queued = self.mailbox.push(ticket, Item::Local(message));
     }

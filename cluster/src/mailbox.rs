@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use alys_proto::{Backpressure, Lane};
+use alys_proto::{BackpressureStrategy, Lane};
 use tokio::sync::Notify;
 
 use crate::config::MailboxConfig;
@@ -26,7 +26,7 @@ pub struct Ticket {
     /// Where it waits.
     pub lane: Lane,
     /// What happens when there is no room.
-    pub backpressure: Backpressure,
+    pub backpressure: BackpressureStrategy,
     /// Size of its body.
     pub bytes: usize,
     /// When it came.
@@ -64,7 +64,7 @@ impl<T> Queue<T> {
 
     /// Takes a message in, or says why not.
     pub fn push(&mut self, ticket: Ticket, item: T) -> Admission<T> {
-        if ticket.backpressure == Backpressure::Coalesce
+        if ticket.backpressure == BackpressureStrategy::Coalesce
             && let Some(older) = self.remove_first(ticket.lane, |queued| queued.name == ticket.name)
         {
             self.insert(ticket, item);
@@ -75,12 +75,12 @@ impl<T> Queue<T> {
             self.refused = self.refused.saturating_add(1);
             return Admission::Refused(item);
         }
-        if self.depth < self.config.capacity || ticket.backpressure == Backpressure::NeverDrop {
+        if self.depth < self.config.capacity || ticket.backpressure == BackpressureStrategy::NeverDrop {
             self.insert(ticket, item);
             return Admission::Queued;
         }
-        if ticket.backpressure == Backpressure::DropOldest
-            && let Some(older) = self.remove_first(ticket.lane, |queued| queued.backpressure == Backpressure::DropOldest)
+        if ticket.backpressure == BackpressureStrategy::DropOldest
+            && let Some(older) = self.remove_first(ticket.lane, |queued| queued.backpressure == BackpressureStrategy::DropOldest)
         {
             self.insert(ticket, item);
             self.dropped = self.dropped.saturating_add(1);

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use alys_proto::{Backpressure, Lane};
+use alys_proto::{BackpressureStrategy, Lane};
 
 use super::{Admission, Queue, Ticket};
 use crate::config::MailboxConfig;
@@ -9,7 +9,7 @@ fn queue(capacity: usize) -> Queue<u32> {
     Queue::new(MailboxConfig { capacity, max_bytes: 1_000 })
 }
 
-fn ticket(name: &'static str, lane: Lane, backpressure: Backpressure) -> Ticket {
+fn ticket(name: &'static str, lane: Lane, backpressure: BackpressureStrategy) -> Ticket {
     Ticket { name, lane, backpressure, bytes: 100, arrived: Instant::now() }
 }
 
@@ -17,7 +17,7 @@ fn ticket(name: &'static str, lane: Lane, backpressure: Backpressure) -> Ticket 
 fn control_is_served_before_normal_before_bulk() {
     let mut queue = queue(10);
     for (lane, item) in [(Lane::Bulk, 1), (Lane::Normal, 2), (Lane::Control, 3), (Lane::Normal, 4)] {
-        assert_eq!(queue.push(ticket("a", lane, Backpressure::Reject), item), Admission::Queued);
+        assert_eq!(queue.push(ticket("a", lane, BackpressureStrategy::Reject), item), Admission::Queued);
     }
     let served: Vec<u32> = std::iter::from_fn(|| queue.take()).map(|(_, item)| item).collect();
     assert_eq!(served, [3, 2, 4, 1]);
@@ -26,11 +26,11 @@ fn control_is_served_before_normal_before_bulk() {
 #[test]
 fn a_full_queue_does_what_the_message_says() {
     let mut queue = queue(2);
-    queue.push(ticket("droppable", Lane::Normal, Backpressure::DropOldest), 1);
-    queue.push(ticket("kept", Lane::Normal, Backpressure::NeverDrop), 2);
-    assert_eq!(queue.push(ticket("asked", Lane::Normal, Backpressure::Reject), 3), Admission::Refused(3));
-    assert_eq!(queue.push(ticket("droppable", Lane::Normal, Backpressure::DropOldest), 4), Admission::Displaced(1));
-    assert_eq!(queue.push(ticket("kept", Lane::Normal, Backpressure::NeverDrop), 5), Admission::Queued);
+    queue.push(ticket("droppable", Lane::Normal, BackpressureStrategy::DropOldest), 1);
+    queue.push(ticket("kept", Lane::Normal, BackpressureStrategy::NeverDrop), 2);
+    assert_eq!(queue.push(ticket("asked", Lane::Normal, BackpressureStrategy::Reject), 3), Admission::Refused(3));
+    assert_eq!(queue.push(ticket("droppable", Lane::Normal, BackpressureStrategy::DropOldest), 4), Admission::Displaced(1));
+    assert_eq!(queue.push(ticket("kept", Lane::Normal, BackpressureStrategy::NeverDrop), 5), Admission::Queued);
     let figures = queue.figures();
     assert_eq!((figures.depth, figures.high_water, figures.dropped, figures.refused), (3, 3, 1, 1));
 }
@@ -38,16 +38,16 @@ fn a_full_queue_does_what_the_message_says() {
 #[test]
 fn what_may_not_be_dropped_never_is() {
     let mut queue = queue(1);
-    queue.push(ticket("kept", Lane::Normal, Backpressure::NeverDrop), 1);
-    assert_eq!(queue.push(ticket("droppable", Lane::Normal, Backpressure::DropOldest), 2), Admission::Refused(2));
+    queue.push(ticket("kept", Lane::Normal, BackpressureStrategy::NeverDrop), 1);
+    assert_eq!(queue.push(ticket("droppable", Lane::Normal, BackpressureStrategy::DropOldest), 2), Admission::Refused(2));
     assert_eq!(queue.take().map(|(_, item)| item), Some(1));
 }
 
 #[test]
 fn a_newer_one_replaces_what_coalesces() {
     let mut queue = queue(10);
-    queue.push(ticket("view", Lane::Normal, Backpressure::Coalesce), 1);
-    assert_eq!(queue.push(ticket("view", Lane::Normal, Backpressure::Coalesce), 2), Admission::Displaced(1));
+    queue.push(ticket("view", Lane::Normal, BackpressureStrategy::Coalesce), 1);
+    assert_eq!(queue.push(ticket("view", Lane::Normal, BackpressureStrategy::Coalesce), 2), Admission::Displaced(1));
     assert_eq!(queue.figures().depth, 1);
 }
 
@@ -55,7 +55,7 @@ fn a_newer_one_replaces_what_coalesces() {
 fn memory_is_bounded_even_for_what_is_never_dropped() {
     let mut queue = queue(1);
     let admitted = (0..100)
-        .filter(|item| queue.push(ticket("kept", Lane::Normal, Backpressure::NeverDrop), *item) == Admission::Queued)
+        .filter(|item| queue.push(ticket("kept", Lane::Normal, BackpressureStrategy::NeverDrop), *item) == Admission::Queued)
         .count();
     assert_eq!(admitted, 10, "1,000 bytes hold ten bodies of 100");
 }

@@ -24,7 +24,7 @@ mod generated {
 }
 
 pub use generated::alys::{bridge, chain, cluster, common, engine, governance, network, storage, stream, supervisor, sync};
-pub use generated::alys::{Backpressure, Lane};
+pub use generated::alys::{BackpressureStrategy, Lane};
 pub use prost::Message;
 pub use role::Role;
 pub use units::{Epoch, Height, Sats, Slot, Wei};

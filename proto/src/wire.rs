@@ -19,7 +19,7 @@ use prost::Message;
 
 use crate::cluster::refusal::Kind;
 use crate::cluster::{Answer, Refusal, answer};
-use crate::{Backpressure, Lane};
+use crate::{BackpressureStrategy, Lane};
 
 /// Why a message was not answered with its reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +70,7 @@ pub struct Method {
     /// The mailbox lane it waits in.
     pub lane: Lane,
     /// What a full mailbox does with it.
-    pub backpressure: Backpressure,
+    pub backpressure: BackpressureStrategy,
 }
 
 /// Everything that can enter one service, decoded. Implemented by the generated `Inbox` enums only.
@@ -282,6 +282,6 @@ mod tests {
     #[test]
     fn options_of_the_proto_reach_the_inbox() {
         let method = storage::Inbox::method("AppendWal").expect("declared");
-        assert_eq!((method.lane, method.backpressure), (Lane::Control, Backpressure::NeverDrop));
+        assert_eq!((method.lane, method.backpressure), (Lane::Control, BackpressureStrategy::NeverDrop));
     }
 }

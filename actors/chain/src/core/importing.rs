@@ -15,7 +15,7 @@ const MAX_IMPORTS: usize = 2_048;
 
 /// A block that waits for its turn.
 #[derive(Debug)]
-pub(super) struct Import {
+pub(super) struct BlockImportRequest {
     block: ImportedBlock,
     /// On the last block of a batch.
     ticket: Option<Ticket>,
@@ -55,7 +55,7 @@ impl State {
         }
         for (position, block) in blocks.into_iter().enumerate() {
             let ticket = (position == last).then_some(ticket);
-            self.imports.push_back(Import { block, ticket, started: false });
+            self.imports.push_back(BlockImportRequest { block, ticket, started: false });
         }
         self.advance_imports(now, effects);
     }

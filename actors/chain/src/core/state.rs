@@ -15,7 +15,7 @@ use super::committing::Committing;
 use super::consensus::codec::BlockProposal;
 use super::consensus::{Machine, MachineError, WalEntry};
 use super::effect::{Answer, Effect, HaltReason};
-use super::importing::Import;
+use super::importing::BlockImportRequest;
 use super::input::{Claim, Input, Ticket, Timer};
 use super::judging::Candidate;
 use super::rules::{ChainRules, Head};
@@ -36,7 +36,7 @@ pub struct State {
     pub(super) bitcoin: Option<BitcoinView>,
     pub(super) building: Option<Building>,
     pub(super) committing: Option<Committing>,
-    pub(super) imports: VecDeque<Import>,
+    pub(super) imports: VecDeque<BlockImportRequest>,
     /// Proposals of heights that we have not started.
     pub(super) early: Vec<BlockProposal>,
     /// Running step timers and which start of them counts.
