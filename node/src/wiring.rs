@@ -1,18 +1,15 @@
 //! The only place that knows every role: configuration → actor → process.
 
-use std::fs::File;
-use std::path::Path;
-
 use alys_blocks::ChainSpec;
 use alys_cluster::{Identity, exit, run};
 use alys_proto::Role;
 use alys_proto::role::ROLES;
 use alys_supervisor::{ChildSpec, Console, Peers, Plan, SupervisorActor};
-use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Loaded, NodeConfig, Override};
 use crate::failure::{Failure, OrFail as _, Outcome};
+use crate::io::live;
 use crate::prepare::member_name;
 
 /// What a role process is started with.
@@ -41,11 +38,21 @@ pub async fn role(launch: Launch) -> Outcome<u8> {
     Ok(match launch.role {
         Role::Supervisor => return supervisor(&launch, &spec, identity).await,
         Role::Storage => run(cluster, identity, |_| alys_storage::StorageActor::new(config.storage.clone(), &spec)).await,
-        Role::Engine => run(cluster, identity, |mesh| alys_engine::EngineActor::new(config.engine.clone(), spec, mesh.into())).await,
-        Role::Chain => run(cluster, identity, |mesh| alys_chain::ChainActor::new(config.chain.clone(), spec, mesh.into())).await,
-        Role::Bridge => run(cluster, identity, |mesh| alys_bridge::BridgeActor::new(config.bridge.clone(), spec, mesh.into())).await,
-        Role::Stream => run(cluster, identity, |mesh| alys_stream::StreamActor::new(config.stream.clone(), spec, mesh.into())).await,
-        Role::Network => run(cluster, identity, |mesh| alys_network::NetworkActor::new(config.network.clone(), spec, mesh.into())).await,
+        Role::Engine => {
+            run(cluster, identity, |mesh| alys_engine::EngineActor::new(config.engine.clone(), spec, mesh.into())).await
+        }
+        Role::Chain => {
+            Box::pin(run(cluster, identity, |mesh| alys_chain::ChainActor::new(config.chain.clone(), spec, mesh.into()))).await
+        }
+        Role::Bridge => {
+            run(cluster, identity, |mesh| alys_bridge::BridgeActor::new(config.bridge.clone(), spec, mesh.into())).await
+        }
+        Role::Stream => {
+            run(cluster, identity, |mesh| alys_stream::StreamActor::new(config.stream.clone(), spec, mesh.into())).await
+        }
+        Role::Network => {
+            run(cluster, identity, |mesh| alys_network::NetworkActor::new(config.network.clone(), spec, mesh.into())).await
+        }
         Role::Sync => run(cluster, identity, |mesh| alys_sync::SyncActor::new(config.sync.clone(), &spec, mesh.into())).await,
         Role::Debug | Role::Unspecified => return Err(Failure::usage(format!("{} is not a role to start", launch.role))),
     })
@@ -53,7 +60,8 @@ pub async fn role(launch: Launch) -> Outcome<u8> {
 
 async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Outcome<u8> {
     let config = &launch.loaded.config;
-    let _held = lock(&config.data_dir)?;
+    let _held = live::take(&config.data_dir)?;
+    live::record(&config.data_dir, &launch.overrides)?;
     let console = Console { enabled: launch.up, verbose: launch.verbose, banner: banner(config, spec) };
     let plan = Plan { children: children(launch)?, console, fail_fast: launch.up };
     let mut cluster = config.cluster.clone();
@@ -89,22 +97,6 @@ fn children(launch: &Launch) -> Outcome<Vec<ChildSpec>> {
         args: tail(vec!["governance".into(), "--member".into(), number.to_string().into()]),
     });
     Ok(roles.chain(members).collect())
-}
-
-/// One supervisor per data directory; the kernel releases the lock with the process.
-fn lock(data_dir: &Path) -> Outcome<File> {
-    let path = data_dir.join("supervisor.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .or_configuration(format!("cannot open {}", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Failure::configuration(format!("another supervisor already runs in {}", data_dir.display()))
-            .help("`alys status` shows it; --data-dir and --port-base start a second node beside it")
-    })?;
-    Ok(file)
 }
 
 /// What `alys up` prints when all is ready.
@@ -145,7 +137,8 @@ pub fn governance_config(config: &NodeConfig, spec: &ChainSpec, member: Option<u
     if settings.bitcoin.url.is_empty() {
         let bitcoind = &config.bridge.bitcoind;
         let password = bitcoind.password_file.as_deref().map(|file| {
-            std::fs::read_to_string(file).or_configuration(format!("cannot read bridge.bitcoind.password_file {}", file.display()))
+            std::fs::read_to_string(file)
+                .or_configuration(format!("cannot read bridge.bitcoind.password_file {}", file.display()))
         });
         settings.bitcoin = alys_governance::BitcoinConfig {
             url: bitcoind.url.clone(),
@@ -161,11 +154,9 @@ pub fn governance_config(config: &NodeConfig, spec: &ChainSpec, member: Option<u
 pub async fn governance(loaded: &Loaded, member: Option<u32>) -> Outcome<u8> {
     let spec = loaded.spec()?;
     let settings = governance_config(&loaded.config, &spec, member)?;
-    let _telemetry = alys_cluster::telemetry::init(
-        &loaded.config.cluster.telemetry,
-        &Identity::new(Role::Unspecified, &settings.name),
-    )
-    .or_configuration("telemetry")?;
+    let _telemetry =
+        alys_cluster::telemetry::init(&loaded.config.cluster.telemetry, &Identity::new(Role::Unspecified, &settings.name))
+            .or_configuration("telemetry")?;
     let mut terminate = signal(SignalKind::terminate()).or_bug("cannot listen for signals")?;
     let asked_to_end = async move {
         tokio::select! {

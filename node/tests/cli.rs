@@ -47,7 +47,14 @@ fn a_failure_says_what_to_do_and_has_its_code() {
     refused(&alys(node.path(), &["status"]), 75, &["no role is running", "alys up"]);
     refused(&alys(node.path(), &["role", "storage", "--set", "storage.cach=1"]), 78, &["--set", "cach"]);
     refused(&alys(node.path(), &["governance", "--member", "4"]), 64, &["members 1 to 3"]);
-    refused(&alys(node.path(), &["transfer", "--amount", "1", "--to", "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf", "--rpc", "http://127.0.0.1:1"]), 75, &["127.0.0.1:1"]);
+    refused(
+        &alys(
+            node.path(),
+            &["transfer", "--amount", "1", "--to", "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf", "--rpc", "http://127.0.0.1:1"],
+        ),
+        75,
+        &["127.0.0.1:1"],
+    );
 
     std::fs::write(node.path().join("alys.toml"), "[storage]\nport = 1\n").unwrap();
     refused(&alys(node.path(), &["config", "check"]), 78, &["line 2", "port"]);
@@ -70,7 +77,10 @@ fn config_show_tells_values_and_origins() {
     let shown = alys(node.path(), &["config", "show", "--origin", "--set", "storage.max_reads=3", "-o", "json"]);
     let settings: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     let find = |key: &str| settings.as_array().unwrap().iter().find(|setting| setting["key"] == key).unwrap().clone();
-    assert_eq!((find("storage.max_reads")["value"].as_i64(), find("storage.max_reads")["origin"].as_str()), (Some(3), Some("flag --set")));
+    assert_eq!(
+        (find("storage.max_reads")["value"].as_i64(), find("storage.max_reads")["origin"].as_str()),
+        (Some(3), Some("flag --set"))
+    );
     assert!(find("bridge.bitcoind.url")["origin"].as_str().unwrap().starts_with("file "));
     assert_eq!(find("engine.cache_size")["origin"], "default");
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
+use alys_proto::Role;
 use alys_proto::supervisor::{Inbox, Instance as InstanceReply, Instances, RestartAccepted};
 use alys_proto::wire::Refused;
-use alys_proto::Role;
 use rand::Rng;
 use rustix::process::Signal;
 
@@ -112,7 +112,9 @@ impl SupervisorActor {
         }
         self.plan.console.report(self.now(), report);
         match report {
-            Report::Quarantined { name, ending } if self.plan.fail_fast && !self.state.announced() => Err(self.hopeless(name, *ending)),
+            Report::Quarantined { name, ending } if self.plan.fail_fast && !self.state.announced() => {
+                Err(self.hopeless(name, *ending))
+            }
             _ => Ok(()),
         }
     }
@@ -159,10 +161,18 @@ impl SupervisorActor {
         }
     }
 
-    fn restart(&mut self, local: &LocalSender<Local>, name: &str, reason: &str) -> Result<Result<RestartAccepted, Refused>, ActorError> {
+    fn restart(
+        &mut self,
+        local: &LocalSender<Local>,
+        name: &str,
+        reason: &str,
+    ) -> Result<Result<RestartAccepted, Refused>, ActorError> {
         let Some(instance) = self.state.instances().iter().find(|instance| instance.name == name) else {
             let known: Vec<&str> = self.state.instances().iter().map(|instance| instance.name.as_str()).collect();
-            return Ok(Err(Refused::Failed(format!("`{name}` is not started by this supervisor; it starts {}", known.join(", ")))));
+            return Ok(Err(Refused::Failed(format!(
+                "`{name}` is not started by this supervisor; it starts {}",
+                known.join(", ")
+            ))));
         };
         let decision = match instance.phase {
             Phase::Waiting => "waiting: it starts when what it needs is ready",
@@ -343,7 +353,8 @@ mod tests {
 
     #[test]
     fn people_read_the_error_and_not_its_json() {
-        let log = [r#"{"level":"ERROR","message":"ended","error":"port taken"}"#, r#"{"level":"INFO","message":"bye"}"#].map(str::to_owned);
+        let log = [r#"{"level":"ERROR","message":"ended","error":"port taken"}"#, r#"{"level":"INFO","message":"bye"}"#]
+            .map(str::to_owned);
         assert_eq!(last_error(&log).as_deref(), Some("port taken"));
         assert_eq!(last_error(&["plain words".to_owned()]), None);
     }

@@ -8,7 +8,7 @@ use crate::io::table::{Output, json, print, table};
 use crate::prepare::files::read_secret;
 
 pub(super) fn run(place: &Place, command: &Config) -> Outcome {
-    let loaded = place.load()?;
+    let loaded = place.load_live()?;
     match command {
         Config::Show { origin, output } => show(&loaded, *origin, *output),
         Config::Check => check(&loaded),
@@ -45,9 +45,13 @@ fn check(loaded: &Loaded) -> Outcome {
         let table = table.rsplit('.').next().unwrap_or_default();
         let Some(path) = value.as_str().filter(|text| !text.is_empty() && paths::is_path(table, name)) else { continue };
         let path = std::path::Path::new(path);
-        let secret = name == "key" || name.ends_with("_key") || name.ends_with("key_file") || name == "cookie_file" && key.starts_with("cluster.");
+        let secret = name == "key"
+            || name.ends_with("_key")
+            || name.ends_with("key_file")
+            || name == "cookie_file" && key.starts_with("cluster.");
         // bitcoind may be away; its cookie with it.
-        let must_exist = !name.ends_with("_dir") && !key.ends_with("bitcoind.cookie_file") && !key.ends_with("bitcoin.cookie_file");
+        let must_exist =
+            !name.ends_with("_dir") && !key.ends_with("bitcoind.cookie_file") && !key.ends_with("bitcoin.cookie_file");
         if must_exist && !path.exists() {
             problems.push(format!("{key}: {} does not exist", path.display()));
         } else if secret && let Err(failure) = read_secret(path) {

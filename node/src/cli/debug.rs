@@ -29,10 +29,24 @@ async fn list(cluster: &Cluster, output: Output) -> Outcome {
         mailboxes.push((observed.identity.instance, mailbox.as_ref().map(MailboxRow::new)));
     }
     if output == Output::Json {
-        let all: Vec<_> = mailboxes.iter().map(|(instance, mailbox)| json!({ "instance": instance, "mailbox": mailbox })).collect();
+        let all: Vec<_> =
+            mailboxes.iter().map(|(instance, mailbox)| json!({ "instance": instance, "mailbox": mailbox })).collect();
         return table::json(&all);
     }
-    let headings = ["instance", "depth", "high", "capacity", "oldest", "handled", "failed", "refused", "dropped", "expired", "in flight", "waiting on"];
+    let headings = [
+        "instance",
+        "depth",
+        "high",
+        "capacity",
+        "oldest",
+        "handled",
+        "failed",
+        "refused",
+        "dropped",
+        "expired",
+        "in flight",
+        "waiting on",
+    ];
     let rows: Vec<Vec<String>> = mailboxes.into_iter().map(|(instance, mailbox)| row(instance, mailbox)).collect();
     print(&table::table(&headings, &rows));
     Ok(())

@@ -68,8 +68,12 @@ fn run(cli: Cli) -> Outcome<u8> {
 fn version(output: Output) -> Outcome {
     let (program, schema) = (env!("CARGO_PKG_VERSION"), alys_proto::SCHEMA);
     match output {
-        Output::Table => print(&format!("alys {program} (message schema {schema}, block rules {})\n", alys_blocks::BLOCK_VERSION)),
-        Output::Json => json(&serde_json::json!({ "program": program, "schema": schema, "block_rules": alys_blocks::BLOCK_VERSION }))?,
+        Output::Table => {
+            print(&format!("alys {program} (message schema {schema}, block rules {})\n", alys_blocks::BLOCK_VERSION))
+        }
+        Output::Json => {
+            json(&serde_json::json!({ "program": program, "schema": schema, "block_rules": alys_blocks::BLOCK_VERSION }))?
+        }
     }
     Ok(())
 }

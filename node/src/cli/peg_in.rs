@@ -19,8 +19,10 @@ const FALLBACK_FEE_RATE: u32 = 2;
 
 pub(super) async fn run(place: &Place, command: &PegIn) -> Outcome {
     match command {
-        PegIn::Address { recipient, output } => address(&place.load()?, *recipient, *output),
-        PegIn::Send { amount, recipient, wallet, output } => send(&place.load()?, *amount, *recipient, wallet, *output).await,
+        PegIn::Address { recipient, output } => address(&place.load_live()?, *recipient, *output),
+        PegIn::Send { amount, recipient, wallet, output } => {
+            send(&place.load_live()?, *amount, *recipient, wallet, *output).await
+        }
         PegIn::Status { output } => pegs::show_ins(place, *output).await,
     }
 }
@@ -33,7 +35,7 @@ fn federation(spec: &ChainSpec) -> Outcome<Federation> {
 fn address(loaded: &Loaded, recipient: Option<Address>, output: Output) -> Outcome {
     let spec = loaded.spec()?;
     let federation = federation(&spec)?;
-    let example = recipient.map_or("<40 hex digits of the recipient, without 0x>".to_owned(), |recipient| hex::encode(recipient));
+    let example = recipient.map_or("<40 hex digits of the recipient, without 0x>".to_owned(), hex::encode);
     if output == Output::Json {
         return table::json(&json!({
             "address": federation.address().to_string(),
@@ -77,7 +79,9 @@ async fn send(loaded: &Loaded, amount: Sats, recipient: Address, wallet: &str, o
     let funded: Value = bitcoind.call("fundrawtransaction", &[json!(raw), options]).await?;
     let signed: Value = bitcoind.call("signrawtransactionwithwallet", &[text(&funded, "hex")?]).await?;
     if signed.get("complete") != Some(&Value::Bool(true)) {
-        return Err(Failure::configuration(format!("wallet {wallet} cannot sign its own inputs")).help("is it locked, or watch-only?"));
+        return Err(
+            Failure::configuration(format!("wallet {wallet} cannot sign its own inputs")).help("is it locked, or watch-only?")
+        );
     }
     let txid: String = bitcoind.call("sendrawtransaction", &[text(&signed, "hex")?]).await?;
     if output == Output::Json {

@@ -34,7 +34,7 @@ pub(super) async fn run(place: &Place, args: &PegOut) -> Outcome {
     let (Some(amount), Some(to)) = (args.amount, args.to.as_deref()) else {
         return Err(Failure::usage("--amount and --to are needed"));
     };
-    let loaded = place.load()?;
+    let loaded = place.load_live()?;
     check(&*loaded.spec()?, amount, to, args.force)?;
     let account = Account::open(place, &loaded, &args.sender).await?;
     let progress = Progress { shown: args.output == Output::Table };
@@ -45,7 +45,9 @@ pub(super) async fn run(place: &Place, args: &PegOut) -> Outcome {
     progress.say(&format!("burned in block {} (transaction {})", receipt.height(), receipt.transaction_hash));
     if args.no_follow {
         if args.output == Output::Json {
-            table::json(&json!({ "transaction": receipt.transaction_hash, "burn": format!("{}/{}", burn.0, burn.1), "state": "burned" }))?;
+            table::json(
+                &json!({ "transaction": receipt.transaction_hash, "burn": format!("{}/{}", burn.0, burn.1), "state": "burned" }),
+            )?;
         }
         return Ok(());
     }
@@ -60,7 +62,7 @@ pub(super) async fn run(place: &Place, args: &PegOut) -> Outcome {
 }
 
 pub(super) async fn transfer(place: &Place, args: &Transfer) -> Outcome {
-    let loaded = place.load()?;
+    let loaded = place.load_live()?;
     let account = Account::open(place, &loaded, &args.sender).await?;
     let receipt = account.send(args.to, U256::from(args.amount.to_wei().0), Bytes::new()).await?;
     let (height, hash) = (receipt.height(), receipt.transaction_hash);
@@ -80,8 +82,10 @@ fn check(spec: &ChainSpec, amount: Sats, to: &str, force: bool) -> Outcome {
         return Ok(());
     }
     let name = &spec.bitcoin.network;
-    let network = bitcoin::Network::from_str(name).or_configuration(format!("bitcoin.network `{name}` of the chain specification"))?;
-    let parsed = bitcoin::Address::from_str(to).map_err(|cause| Failure::usage(format!("`{to}` is not a Bitcoin address: {cause}")))?;
+    let network =
+        bitcoin::Network::from_str(name).or_configuration(format!("bitcoin.network `{name}` of the chain specification"))?;
+    let parsed =
+        bitcoin::Address::from_str(to).map_err(|cause| Failure::usage(format!("`{to}` is not a Bitcoin address: {cause}")))?;
     parsed
         .require_network(network)
         .map(drop)

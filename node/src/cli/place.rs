@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::Place;
 use crate::config::{Loaded, Override, load};
 use crate::failure::Outcome;
+use crate::io::live;
 
 const FILE: &str = "alys.toml";
 const NEAR: &str = ".run";
@@ -36,8 +37,16 @@ impl Place {
         self.set.iter().map(|(path, text)| Override::new(path, text, "--set")).collect()
     }
 
-    /// Loads the configuration.
+    /// Loads the configuration of a process that is to run.
     pub(crate) fn load(&self) -> Outcome<Loaded> {
         load(&self.file(false), &self.overrides())
+    }
+
+    /// Loads the configuration as the running node has it, for commands that talk to it.
+    pub(crate) fn load_live(&self) -> Outcome<Loaded> {
+        let data_dir = self.load()?.config.data_dir;
+        let mut overrides = live::flags(&data_dir);
+        overrides.extend(self.overrides());
+        load(&self.file(false), &overrides)
     }
 }

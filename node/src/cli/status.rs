@@ -97,10 +97,12 @@ pub(super) async fn restart(place: &Place, args: &Restart) -> Outcome {
 
 /// Joins the mesh of the node as a hidden node.
 pub(super) async fn join(place: &Place) -> Outcome<Cluster> {
-    let loaded = place.load()?;
-    let cluster = attach(&loaded.config.cluster)
-        .await
-        .map_err(|error| Failure { code: error.exit_code(), report: eyre::eyre!("cannot join the node's mesh: {error}"), help: None })?;
+    let loaded = place.load_live()?;
+    let cluster = attach(&loaded.config.cluster).await.map_err(|error| Failure {
+        code: error.exit_code(),
+        report: eyre::eyre!("cannot join the node's mesh: {error}"),
+        help: None,
+    })?;
     if cluster.instances().is_empty() {
         return Err(Failure::temporary(format!("no role is running in {}", loaded.config.data_dir.display()))
             .help("start the node with `alys up`, or name its folder with --data-dir"));
@@ -293,8 +295,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use alys_cluster::Identity;
-    use alys_proto::cluster::{Field, Mailbox};
     use alys_proto::Refused;
+    use alys_proto::cluster::{Field, Mailbox};
 
     use super::*;
 
@@ -318,7 +320,13 @@ mod tests {
     #[test]
     fn every_role_has_a_row_whoever_knows_of_it() {
         let instances = [
-            Instance { name: "engine".into(), role: Role::Engine.into(), state: "quarantined".into(), last_exit: "exit 78".into(), ..Instance::default() },
+            Instance {
+                name: "engine".into(),
+                role: Role::Engine.into(),
+                state: "quarantined".into(),
+                last_exit: "exit 78".into(),
+                ..Instance::default()
+            },
             Instance { name: "governance-1".into(), pid: 7, state: "running".into(), ..Instance::default() },
         ];
         let rows = rows(&[chain(), observed(Role::Storage, Err(Refused::TooLate("x".into())))], &instances);

@@ -13,11 +13,7 @@ use crate::prepare::{self, DevChain};
 pub(super) fn run(place: &Place, args: &Up) -> Outcome {
     let (data_dir, file) = (place.data_dir(args.dev), place.file(args.dev));
     if args.dev {
-        let chain = DevChain {
-            slot_millis: args.slot_millis,
-            confirmations: args.confirmations,
-            ..DevChain::default()
-        };
+        let chain = DevChain { slot_millis: args.slot_millis, confirmations: args.confirmations, ..DevChain::default() };
         report(&data_dir, &chain)?;
     }
     let mut overrides = flags(args)?;
@@ -79,7 +75,9 @@ fn missing(failure: Failure, file: &Path, dev: bool) -> Failure {
 fn flags(args: &Up) -> Outcome<Vec<Override>> {
     let mut sets = Vec::new();
     if let Some(base) = args.port_base {
-        let next = |offset: u16| base.checked_add(offset).ok_or_else(|| Failure::usage(format!("--port-base {base} leaves no room for three ports")));
+        let next = |offset: u16| {
+            base.checked_add(offset).ok_or_else(|| Failure::usage(format!("--port-base {base} leaves no room for three ports")))
+        };
         sets.push(Override::new("engine.rpc.listen", format!("127.0.0.1:{base}"), "--port-base"));
         sets.push(Override::new("stream.listen", format!("127.0.0.1:{}", next(1)?), "--port-base"));
         sets.push(p2p(next(2)?, "--port-base"));

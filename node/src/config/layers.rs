@@ -167,7 +167,8 @@ mod tests {
         layers.merge(table("[engine]\nlisten = 'b'\ncache = 2"), &Origin::File("alys.toml".into()));
         layers.set("engine.cache", "3", Origin::Environment("ALYS_ENGINE__CACHE".into()));
         layers.set("engine.listen", "127.0.0.1:1", Origin::Flag("--eth-port".into()));
-        let shown: Vec<String> = layers.leaves().iter().map(|(path, value)| format!("{path}={value} {}", layers.origin(path))).collect();
+        let shown: Vec<String> =
+            layers.leaves().iter().map(|(path, value)| format!("{path}={value} {}", layers.origin(path))).collect();
         assert_eq!(
             shown,
             [

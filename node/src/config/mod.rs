@@ -121,7 +121,9 @@ impl Loaded {
         let path = &self.config.chain_spec_file;
         let text = std::fs::read_to_string(path)
             .or_configuration(format!("cannot read the chain specification {} (chain_spec_file)", path.display()))
-            .map_err(|failure| failure.help("`alys up --dev` makes one for a test chain; for a real chain copy the one its operators published"))?;
+            .map_err(|failure| {
+                failure.help("`alys up --dev` makes one for a test chain; for a real chain copy the one its operators published")
+            })?;
         ChainSpec::from_toml(&text).map(Arc::new).or_configuration(format!("{} is not usable", path.display()))
     }
 }

@@ -13,7 +13,8 @@ fn variable(name: &str, value: &str) -> (String, String) {
 #[test]
 fn flags_over_environment_over_file_over_defaults() {
     let text = "[engine]\ncache_size = 1\n[engine.rpc]\nlisten = '127.0.0.1:1'\nmax_connections = 5\n[bridge.bitcoind]\nurl = 'http://file:1'";
-    let environment = [variable("ALYS_ENGINE__RPC__LISTEN", "127.0.0.1:2"), variable("ALYS_BRIDGE__BITCOIND__URL", "http://env:2")];
+    let environment =
+        [variable("ALYS_ENGINE__RPC__LISTEN", "127.0.0.1:2"), variable("ALYS_BRIDGE__BITCOIND__URL", "http://env:2")];
     let flags = [Override::new("engine.rpc.listen", "127.0.0.1:3", "--port-base")];
     let loaded = layered(file(), text, &environment, &flags).unwrap();
     assert_eq!(loaded.config.engine.rpc.listen.port(), 3);

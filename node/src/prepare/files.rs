@@ -61,9 +61,10 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Outcome<bool> {
 
 /// Reads a secret, which must be its owner's alone.
 pub fn read_secret(path: &Path) -> Outcome<Vec<u8>> {
-    let metadata = std::fs::metadata(path)
-        .or_configuration(format!("the key {} is missing", path.display()))
-        .map_err(|failure| failure.help("restore it from your backup; `alys keys generate` makes a new one, which is a different key"))?;
+    let metadata =
+        std::fs::metadata(path).or_configuration(format!("the key {} is missing", path.display())).map_err(|failure| {
+            failure.help("restore it from your backup; `alys keys generate` makes a new one, which is a different key")
+        })?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(Failure::configuration(format!("the key {} can be read by others (mode {mode:03o})", path.display()))

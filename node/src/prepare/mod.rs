@@ -48,7 +48,7 @@ pub fn dev(data_dir: &Path, chain: &DevChain) -> Outcome<Vec<Made>> {
     let mut made = Vec::new();
     files::folder(data_dir)?;
     let cookie = hex::encode(rand::random::<[u8; 32]>());
-    if files::secret(&data_dir.join("cookie"), &format!("{cookie}\n"))? {
+    if files::secret(&data_dir.join("cookie"), format!("{cookie}\n"))? {
         made.push(Made { what: "cookie of the cluster".into(), path: data_dir.join("cookie") });
     }
     let authority = tls::Authority::open(&data_dir.join("tls"), "alys", &mut made)?;

@@ -9,9 +9,7 @@
 use std::path::Path;
 
 use alys_proto::role::ROLES;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::files::{self, Made};
 use crate::failure::{OrFail as _, Outcome};
@@ -51,7 +49,13 @@ impl Authority {
             return Ok(authority);
         }
         let read = |path: &Path| std::fs::read_to_string(path).or_configuration(format!("cannot read {}", path.display()));
-        Ok(Self { name: format!("{cluster} authority"), issued: Issued { certificate: read(&certificate)?, key: String::from_utf8_lossy(&files::read_secret(&key)?).into_owned() } })
+        Ok(Self {
+            name: format!("{cluster} authority"),
+            issued: Issued {
+                certificate: read(&certificate)?,
+                key: String::from_utf8_lossy(&files::read_secret(&key)?).into_owned(),
+            },
+        })
     }
 
     /// A certificate for a name, for both ends of TLS.
@@ -128,7 +132,8 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(trusted.issued.certificate.as_bytes()).unwrap()).unwrap();
         let roots = Arc::new(roots);
-        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
+        let clients =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
         let (chain, key) = pair(server);
         let server = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?

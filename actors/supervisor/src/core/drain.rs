@@ -31,11 +31,8 @@ pub fn phases(nodes: &[Node<'_>], per_phase: Duration) -> Vec<Phase> {
     let deepest = nodes.iter().map(|node| depth(nodes, node, 0)).max().unwrap_or(0);
     let mut phases = Vec::new();
     for level in (0..=deepest).rev() {
-        let names: Vec<String> = nodes
-            .iter()
-            .filter(|node| depth(nodes, node, 0) == level)
-            .map(|node| node.name.to_owned())
-            .collect();
+        let names: Vec<String> =
+            nodes.iter().filter(|node| depth(nodes, node, 0) == level).map(|node| node.name.to_owned()).collect();
         if !names.is_empty() {
             let position = u32::try_from(phases.len()).unwrap_or(u32::MAX).saturating_add(1);
             phases.push(Phase { names, until: per_phase.saturating_mul(position) });

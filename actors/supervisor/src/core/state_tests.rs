@@ -36,7 +36,9 @@ fn spawns(effects: &[Effect]) -> Vec<String> {
 }
 
 fn wake_of(effects: &[Effect]) -> (u64, Duration) {
-    let found = effects.iter().find_map(|effect| if let Effect::Wake { turn, after, .. } = effect { Some((*turn, *after)) } else { None });
+    let found = effects
+        .iter()
+        .find_map(|effect| if let Effect::Wake { turn, after, .. } = effect { Some((*turn, *after)) } else { None });
     found.unwrap()
 }
 
@@ -78,10 +80,8 @@ fn what_only_starts_holds_the_others_back() {
 fn a_killed_role_comes_back_after_its_wait() {
     let mut state = one();
     seen(&mut state, 0, "storage", 10, View::Working);
-    let effects = state.step(
-        Duration::ZERO,
-        Input::Ended { name: "storage".into(), ending: Ending::Signal(9), jitter: Jitter::default() },
-    );
+    let effects =
+        state.step(Duration::ZERO, Input::Ended { name: "storage".into(), ending: Ending::Signal(9), jitter: Jitter::default() });
     let (turn, after) = wake_of(&effects);
     assert_eq!(after, Duration::from_millis(250));
     assert!(spawns(&effects).is_empty(), "not before the wait");

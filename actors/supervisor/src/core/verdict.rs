@@ -126,7 +126,8 @@ impl History {
 pub fn decide(policy: &Policy, history: &History, observation: Observation, now: Moment, jitter: Jitter) -> Verdict {
     let verdict = |decision, strategy| Verdict { decision, strategy, opens_circuit: false };
     let Some(strategy) = strategy(policy, observation) else {
-        let decision = if observation == Observation::Ended(Ending::Code(exit::DONE)) { Decision::Stop } else { Decision::Resume };
+        let decision =
+            if observation == Observation::Ended(Ending::Code(exit::DONE)) { Decision::Stop } else { Decision::Resume };
         return verdict(decision, None);
     };
     let limit = usize::try_from(policy.max_restarts).unwrap_or(usize::MAX);

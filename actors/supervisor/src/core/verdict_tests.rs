@@ -74,9 +74,7 @@ fn restarts_outside_the_window_do_not_count() {
 
 #[test]
 fn the_wait_doubles_up_to_the_longest() {
-    let waits: Vec<u128> = (0..9)
-        .map(|streak| backoff(&Policy::default(), streak).as_millis())
-        .collect();
+    let waits: Vec<u128> = (0..9).map(|streak| backoff(&Policy::default(), streak).as_millis()).collect();
     assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
 }
 

@@ -85,7 +85,13 @@ impl Children {
     ///
     /// # Errors
     /// A log file cannot be opened.
-    pub fn new(specs: Vec<ChildSpec>, directory: &std::path::Path, limit: u64, verbose: bool, events: Events) -> Result<Self, ChildError> {
+    pub fn new(
+        specs: Vec<ChildSpec>,
+        directory: &std::path::Path,
+        limit: u64,
+        verbose: bool,
+        events: Events,
+    ) -> Result<Self, ChildError> {
         let mut prepared = HashMap::new();
         for spec in specs {
             let output = Output::open(directory, &spec.name, limit, verbose).map_err(|source| ChildError::Log {
