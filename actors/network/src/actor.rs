@@ -289,7 +289,9 @@ impl RoleActor for NetworkActor {
         let Some(running) = &self.running else { return Status::ready(Vec::new()) };
         let counters = running.state.counters();
         let (ready, connected) = running.state.connected();
+        let addresses: Vec<String> = running.state.addresses().iter().map(ToString::to_string).collect();
         let fields = vec![
+            ("addresses", addresses.join(" ")),
             ("peers", ready.to_string()),
             ("connected", connected.to_string()),
             ("banned", running.state.banned().to_string()),

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::{self, Handshake, PeerResponse, peer_response::Response};
 use alys_proto::storage::GetBlocks;
+use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use super::bootnodes::{Backoff, Bootnodes};
@@ -121,6 +122,11 @@ impl State {
     /// How many peers are banned.
     pub fn banned(&self) -> usize {
         self.conduct.banned()
+    }
+
+    /// Where others find us: what their `bootnodes` hold.
+    pub fn addresses(&self) -> Vec<Multiaddr> {
+        self.listening.iter().map(|address| address.clone().with(Protocol::P2p(self.settings.local))).collect()
     }
 
     /// Who is connected and of our chain.

@@ -56,9 +56,13 @@ impl Node {
         self.role.remote.ask(GetPeers {}).await.unwrap()
     }
 
+    /// What an operator copies from the status into another node's `bootnodes`.
     async fn address(&self) -> String {
         let peers = self.peers().await;
-        format!("{}/p2p/{}", peers.listen_addresses[0], peers.local_peer_id)
+        let status = self.role.status();
+        let (_, shown) = status.iter().find(|(name, _)| *name == "addresses").unwrap();
+        assert_eq!(*shown, format!("{}/p2p/{}", peers.listen_addresses[0], peers.local_peer_id));
+        shown.clone()
     }
 
     /// Asks until a condition holds. The question itself paces the loop.
