@@ -61,6 +61,24 @@ async fn no_process_outlives_a_killed_parent() -> eyre::Result<()> {
     wait("all roles to end", Duration::from_secs(10), async || Ok((!pids.iter().any(|pid| is_alive(*pid))).then_some(()))).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_killed_whole_with_a_deposit_under_way_mints_it_once_when_it_is_back() -> eyre::Result<()> {
+    let bitcoind = Bitcoind::start().await?;
+    bitcoind.mine_coins().await?;
+    let mut alys = Alys::up(&bitcoind, Options::default()).await?;
+    let owner = random_key();
+    deposit(&bitcoind, &alys, &owner).await?;
+    let pids = alys.pids().await?;
+    bitcoind.mine(CONFIRMATIONS).await?;
+    alys.kill_parent()?;
+    wait("all roles to end", Duration::from_secs(10), async || Ok((!pids.iter().any(|pid| is_alive(*pid))).then_some(()))).await?;
+    alys.resume().await?;
+    minted(&alys, &owner, 1).await?;
+    let balance = alys.ethereum().balance(owner.address()).await?;
+    ensure!(balance == U256::from(DEPOSIT.to_wei().0), "{balance} wei for {DEPOSIT} BTC");
+    Ok(())
+}
+
 async fn deposit(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> eyre::Result<()> {
     let address = alys.federation().await?.address.parse::<bitcoin::Address<_>>()?.assume_checked();
     bitcoind.deposit(&address, Amount::from_sat(DEPOSIT.0), owner.address().as_slice()).await?;
