@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Loaded, NodeConfig, Override};
 use crate::failure::{Failure, OrFail as _, Outcome};
 use crate::io::live;
+use crate::prepare::keys::{Kind, Secret};
 use crate::prepare::member_name;
 
 /// What a role process is started with.
@@ -103,7 +104,7 @@ fn children(launch: &Launch) -> Outcome<Vec<ChildSpec>> {
 fn banner(config: &NodeConfig, spec: &ChainSpec) -> String {
     let data_dir = config.data_dir.display();
     format!(
-        "\n  chain          {} (chain id {}, {} s slots, {} on Bitcoin {})\n  Eth JSON-RPC   http://{}\n  governance     https://{}\n  bitcoind       {}\n  logs           {}\n\n  look inside    alys --data-dir {data_dir} status\n  deposit        alys --data-dir {data_dir} peg-in address\n  stop           Ctrl-C\n",
+        "\n  chain          {} (chain id {}, {} s slots, {} on Bitcoin {})\n  Eth JSON-RPC   http://{}\n  governance     https://{}\n  peer-to-peer   {}\n  bitcoind       {}\n  logs           {}\n\n  look inside    alys --data-dir {data_dir} status\n  deposit        alys --data-dir {data_dir} peg-in address\n  stop           Ctrl-C\n",
         spec.name,
         spec.chain_id,
         spec.slot_millis / 1_000,
@@ -111,9 +112,20 @@ fn banner(config: &NodeConfig, spec: &ChainSpec) -> String {
         spec.bitcoin.network,
         config.engine.rpc.listen,
         config.stream.listen,
+        multiaddr(&config.network),
         config.bridge.bitcoind.url,
         config.supervisor.log_dir.display(),
     )
+}
+
+/// What other nodes give as `--bootnode`.
+fn multiaddr(config: &alys_network::Config) -> String {
+    let Some(address) = config.listen.first() else { return "only dials".to_owned() };
+    // Where there is no identity yet, network makes one in a moment; its status shows it.
+    match Secret::read(Kind::Network, &config.data_dir.join("p2p.key")).and_then(|key| key.public()) {
+        Ok(peer) => format!("{address}/p2p/{peer}"),
+        Err(_) => address.to_string(),
+    }
 }
 
 /// The configuration of a governance node: its own section, or that of the n-th local member of a test chain.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use alloy_primitives::Address;
 use alys_proto::{Role, Sats};
 use clap::{Args, Parser, Subcommand};
+use libp2p::Multiaddr;
 
 use crate::io::table::Output;
 use crate::prepare::keys::Kind;
@@ -88,6 +89,12 @@ pub struct Up {
     /// Make a regtest chain with keys, certificates and configuration if there is none yet
     #[arg(long)]
     pub dev: bool,
+    /// Be a full node of the chain with this specification; makes certificates and configuration if there are none yet
+    #[arg(long, value_name = "CHAIN.TOML", conflicts_with = "dev")]
+    pub join: Option<PathBuf>,
+    /// Node to connect to, like /ip4/192.0.2.1/tcp/30333/p2p/12D3…; repeatable
+    #[arg(long, value_name = "MULTIADDR")]
+    pub bootnode: Vec<Multiaddr>,
     /// First of three ports: Eth JSON-RPC, governance gRPC, peer-to-peer [default: 8545, 50051, 30333]
     #[arg(long, env = "ALYS_PORT_BASE", value_name = "PORT")]
     pub port_base: Option<u16>,

@@ -27,6 +27,7 @@ fn the_definition_is_consistent_and_all_of_it_is_explained() {
 fn lines_from_the_documentation_parse() {
     let lines = [
         "alys up --dev --slot-millis=1000 --confirmations=3 --data-dir /x --port-base 9000 --bitcoin-url http://127.0.0.1:1 --bitcoin-cookie /c",
+        "alys up --join /x/chain.toml --bootnode /ip4/192.0.2.1/tcp/30333 --bootnode /ip4/192.0.2.2/tcp/30333",
         "alys role storage --config /x/alys.toml",
         "alys --data-dir /x status -o json",
         "alys status --watch",
@@ -60,6 +61,8 @@ fn wrong_lines_are_refused() {
         "alys peg-in send --amount -1 --recipient 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf --wallet w",
         "alys up --slot-millis 1000",
         "alys up --dev --slot-millis one",
+        "alys up --dev --join /x/chain.toml",
+        "alys up --join /x/chain.toml --bootnode 192.0.2.1:30333",
         "alys status --set nonsense",
     ];
     for line in lines {

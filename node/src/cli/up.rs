@@ -8,13 +8,17 @@ use std::process::Command;
 use super::args::{Place, Up};
 use crate::config::{Override, load};
 use crate::failure::{Failure, OrFail as _, Outcome};
+use crate::prepare::files::Made;
 use crate::prepare::{self, DevChain};
 
 pub(super) fn run(place: &Place, args: &Up) -> Outcome {
     let (data_dir, file) = (place.data_dir(args.dev), place.file(args.dev));
     if args.dev {
         let chain = DevChain { slot_millis: args.slot_millis, confirmations: args.confirmations, ..DevChain::default() };
-        report(&data_dir, &chain)?;
+        report(&data_dir, "a test chain", &prepare::dev(&data_dir, &chain)?);
+    }
+    if let Some(spec) = &args.join {
+        report(&data_dir, "a full node", &prepare::join::full_node(&data_dir, spec, &args.bootnode)?);
     }
     let mut overrides = flags(args)?;
     overrides.extend(place.overrides());
@@ -51,24 +55,22 @@ fn log(config: &alys_supervisor::Config) -> Outcome<File> {
     open().or_configuration(format!("cannot write the log {}", path.display()))
 }
 
-fn report(data_dir: &Path, chain: &DevChain) -> Outcome {
-    let made = prepare::dev(data_dir, chain)?;
+fn report(data_dir: &Path, what: &str, made: &[Made]) {
     if made.is_empty() {
-        return Ok(());
+        return;
     }
-    eprintln!("made a test chain in {}:", data_dir.display());
-    for thing in &made {
+    eprintln!("made {what} in {}:", data_dir.display());
+    for thing in made {
         let path = thing.path.strip_prefix(data_dir).unwrap_or(&thing.path);
         eprintln!("  {:<28} {}", path.display(), thing.what);
     }
-    Ok(())
 }
 
 fn missing(failure: Failure, file: &Path, dev: bool) -> Failure {
     if dev || file.exists() {
         return failure;
     }
-    failure.help("`alys up --dev` makes a test chain on regtest; --data-dir names a folder with another node")
+    failure.help("`alys up --dev` makes a test chain on regtest, `alys up --join` a full node; --data-dir names a folder with another node")
 }
 
 /// What the flags of `up` set.
@@ -98,6 +100,10 @@ fn flags(args: &Up) -> Outcome<Vec<Override>> {
         // Typed in a shell: relative to where it was typed, not to the data directory.
         let cookie = std::path::absolute(cookie).or_configuration("there is no current directory")?;
         sets.push(Override::new("bridge.bitcoind.cookie_file", cookie.display(), "--bitcoin-cookie"));
+    }
+    if !args.bootnode.is_empty() {
+        let addresses: Vec<String> = args.bootnode.iter().map(|address| format!("\"{address}\"")).collect();
+        sets.push(Override::new("network.bootnodes", format!("[{}]", addresses.join(", ")), "--bootnode"));
     }
     if let Some(count) = args.governance {
         sets.push(Override::new("local.governance", count, "--governance"));

@@ -1,9 +1,11 @@
-//! What `alys up --dev` makes on its first run: a whole test chain with its keys, certificates and configuration.
+//! What `alys up` makes on its first run: with `--dev` a whole test chain with its keys, certificates and configuration,
+//! with `--join` a full node of a chain that others run ([`join`]).
 //!
 //! Everything is made once; what is there is kept. The configuration is written last, so a run that was cut short is
 //! completed by the next one.
 
 pub mod files;
+pub mod join;
 pub mod keys;
 pub mod tls;
 
@@ -46,16 +48,7 @@ pub fn member_name(number: u32) -> String {
 /// Makes what is missing in a data directory and says what it made.
 pub fn dev(data_dir: &Path, chain: &DevChain) -> Outcome<Vec<Made>> {
     let mut made = Vec::new();
-    files::folder(data_dir)?;
-    let cookie = hex::encode(rand::random::<[u8; 32]>());
-    if files::secret(&data_dir.join("cookie"), format!("{cookie}\n"))? {
-        made.push(Made { what: "cookie of the cluster".into(), path: data_dir.join("cookie") });
-    }
-    let authority = tls::Authority::open(&data_dir.join("tls"), "alys", &mut made)?;
-    let roles = tls::role_names();
-    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
-    authority.write(&data_dir.join("tls"), "node", "alys", &roles, &mut made)?;
-    authority.write(&data_dir.join("tls"), "stream", "stream", &["localhost", "127.0.0.1", "::1"], &mut made)?;
+    let authority = own_cluster(data_dir, &mut made)?;
     for number in 1..=chain.members {
         let name = member_name(number);
         authority.write(&data_dir.join("tls"), &name, &name, &[], &mut made)?;
@@ -82,6 +75,21 @@ pub fn dev(data_dir: &Path, chain: &DevChain) -> Outcome<Vec<Made>> {
         made.push(Made { what: "configuration".into(), path: config_file });
     }
     Ok(made)
+}
+
+/// The data directory and what the processes of one cluster know each other by.
+fn own_cluster(data_dir: &Path, made: &mut Vec<Made>) -> Outcome<tls::Authority> {
+    files::folder(data_dir)?;
+    let cookie = hex::encode(rand::random::<[u8; 32]>());
+    if files::secret(&data_dir.join("cookie"), format!("{cookie}\n"))? {
+        made.push(Made { what: "cookie of the cluster".into(), path: data_dir.join("cookie") });
+    }
+    let authority = tls::Authority::open(&data_dir.join("tls"), "alys", made)?;
+    let roles = tls::role_names();
+    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+    authority.write(&data_dir.join("tls"), "node", "alys", &roles, made)?;
+    authority.write(&data_dir.join("tls"), "stream", "stream", &["localhost", "127.0.0.1", "::1"], made)?;
+    Ok(authority)
 }
 
 fn key(data_dir: &Path, file: &str, kind: Kind, must_exist: bool, made: &mut Vec<Made>) -> Outcome<Secret> {
