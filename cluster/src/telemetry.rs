@@ -1,8 +1,8 @@
 //! Logs and traces. W3C trace context rides in the message header, so a span goes on in the next process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use alys_proto::Role;
+use alys_proto::{Cause, Role};
 use alys_proto::cluster::Header;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _};
@@ -13,9 +13,11 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::exit::ActorError;
@@ -55,14 +57,22 @@ pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, 
     }
     let provider = provider.build();
     let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("alys"));
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = match config.format {
-        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).boxed(),
-        LogFormat::Text => logs.with_target(false).boxed(),
+        LogFormat::Json => json_lines(std::io::stderr).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed(),
     };
     // A second call, as tests of one process make, keeps the first subscriber.
     let _already_set = tracing_subscriber::registry().with(filter).with(traces).with(logs).try_init();
     Ok(Telemetry { provider })
+}
+
+/// One JSON object a line, with the fields of the span that the event is in: the trace id is among them.
+fn json_lines<S, W>(writer: W) -> impl Layer<S> + Send + Sync
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer().with_writer(writer).json().flatten_event(true).with_current_span(true).with_span_list(false)
 }
 
 /// The span of one message, child of the sender's.
@@ -83,6 +93,40 @@ pub fn step_of(kind: &'static str, step: &'static str, key: &[u8]) -> Span {
     let span = tracing::info_span!("step", otel.name = %format_args!("{kind}.{step}"), kind, step, key = %hex::encode(key), trace_id = tracing::field::Empty);
     attach(&span, Context::new().with_remote_span_context(root_of(kind, key)));
     span
+}
+
+/// The trace id of everything that happens to one thing, as hexadecimal digits.
+pub fn trace_id_of(cause: &Cause) -> String {
+    root_of(cause.kind(), cause.key()).trace_id().to_string()
+}
+
+/// Steps that this process has taken, so that work which is repeated until a chain shows its effect is told once.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    taken: BTreeSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Steps {
+    /// Steps that are remembered: a thousand deposits and burns with up to eight steps each, 128 KiB. An older step that
+    /// is taken again is told again.
+    const REMEMBERED: usize = 8_192;
+
+    /// The span of a step when it is taken for the first time. `by`: whose step it is when several take the same one.
+    pub fn first(&mut self, step: &'static str, by: &str, cause: &Cause) -> Option<Span> {
+        let parts: [&[u8]; 5] = [cause.kind().as_bytes(), step.as_bytes(), b" ", by.as_bytes(), cause.key()];
+        let name = fnv1a(&parts);
+        if !self.taken.insert(name) {
+            return None;
+        }
+        self.order.push_back(name);
+        if self.order.len() > Self::REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.taken.remove(&oldest);
+        }
+        Some(step_of(cause.kind(), step, cause.key()))
+    }
 }
 
 /// The context that all steps of one thing descend from.
@@ -118,6 +162,9 @@ pub(crate) fn current_traceparent() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -126,5 +173,51 @@ mod tests {
         assert_eq!(deposit.trace_id(), root_of("peg-in", b"outpoint").trace_id());
         assert_ne!(deposit.trace_id(), root_of("peg-out", b"outpoint").trace_id());
         assert_ne!(deposit.trace_id(), root_of("peg-in", b"another").trace_id());
+    }
+
+    #[test]
+    fn a_step_is_told_once_and_memory_is_bounded() {
+        let mut steps = Steps::default();
+        let burn = |height| Cause::burn(height, 0);
+        assert!(steps.first("seen", "", &burn(0)).is_some());
+        assert!(steps.first("seen", "", &burn(0)).is_none());
+        assert!(steps.first("recorded", "", &burn(0)).is_some());
+        assert!(steps.first("seen", "a-member", &burn(0)).is_some());
+        for height in 1..=8_192 {
+            assert!(steps.first("seen", "", &burn(height)).is_some());
+        }
+        assert_eq!((steps.taken.len(), steps.order.len()), (Steps::REMEMBERED, Steps::REMEMBERED));
+        assert!(steps.first("seen", "", &burn(0)).is_some(), "the oldest is forgotten");
+    }
+
+    /// What `tail`ing the logs for a trace id rests on.
+    #[test]
+    fn a_json_line_of_a_step_carries_its_trace_id() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = lines.clone();
+        let writer = move || Written(written.clone());
+        let provider = SdkTracerProvider::builder().build();
+        let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let logs = json_lines(writer);
+        let cause = Cause::deposit(&[7; 32], 1);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(traces).with(logs), || {
+            step_of(cause.kind(), "detected", cause.key()).in_scope(|| tracing::info!("deposit detected"));
+        });
+        let lines = lines.lock().map(|lines| String::from_utf8_lossy(&lines).into_owned()).unwrap_or_default();
+        assert!(lines.contains(&format!("\"trace_id\":\"{}\"", trace_id_of(&cause))), "{lines}");
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+    }
+
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().map_err(|_| std::io::ErrorKind::Other)?.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! A role's `.proto` service is its whole mailbox. A method that returns `Told` is told (fire and forget), every
 //! other one is asked. `build.rs` makes an `Inbox` enum of each service; see [`wire`] for its traits.
 
+pub mod cause;
 pub mod link;
 pub mod role;
 pub mod units;
@@ -25,6 +26,7 @@ mod generated {
 
 pub use generated::alys::{bridge, chain, cluster, common, engine, governance, network, storage, stream, supervisor, sync};
 pub use generated::alys::{BackpressureStrategy, Lane};
+pub use cause::Cause;
 pub use prost::Message;
 pub use role::Role;
 pub use units::{Epoch, Height, Sats, Slot, Wei};
