@@ -32,11 +32,22 @@ pub struct Options {
     pub set: Vec<String>,
     /// Where the data goes; none: a folder in memory that goes with the cluster.
     pub data_dir: Option<PathBuf>,
+    /// Be a full node of this chain instead of a chain of its own.
+    pub join: Option<Join>,
+}
+
+/// A chain that others run.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Its specification.
+    pub spec_file: PathBuf,
+    /// A node of it.
+    pub bootnode: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None }
+        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None, join: None }
     }
 }
 
@@ -79,9 +90,15 @@ impl Alys {
             None => Folder::Temporary(temporary_folder()?),
         };
         let eth_port = free_port()?;
-        let mut arguments: Vec<String> = ["up", "--dev"].map(String::from).into();
-        arguments.extend([format!("--data-dir={}", folder.path().display())]);
-        arguments.extend([format!("--confirmations={}", options.confirmations), format!("--slot-millis={}", options.slot_millis)]);
+        let mut arguments = vec!["up".to_owned(), format!("--data-dir={}", folder.path().display())];
+        arguments.extend(match &options.join {
+            Some(join) => vec![format!("--join={}", join.spec_file.display()), format!("--bootnode={}", join.bootnode)],
+            None => vec![
+                "--dev".to_owned(),
+                format!("--confirmations={}", options.confirmations),
+                format!("--slot-millis={}", options.slot_millis),
+            ],
+        });
         let mut set = vec![
             format!("engine.rpc.listen=127.0.0.1:{eth_port}"),
             format!("stream.listen=127.0.0.1:{}", free_port()?),
@@ -99,7 +116,8 @@ impl Alys {
         Ok(alys)
     }
 
-    fn launch(&mut self) -> eyre::Result<()> {
+    /// Starts the processes, again after an end, and does not wait.
+    pub fn launch(&mut self) -> eyre::Result<()> {
         let log = std::fs::File::create(self.folder.path().join("up.log")).or_else(|_missing| {
             std::fs::create_dir_all(self.folder.path())?;
             std::fs::File::create(self.folder.path().join("up.log"))

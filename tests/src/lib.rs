@@ -5,3 +5,4 @@ pub mod bitcoind;
 pub mod cluster;
 pub mod demo;
 pub mod ethereum;
+pub mod full_node;

@@ -38,8 +38,8 @@ async fn main() -> eyre::Result<()> {
     let options = Options {
         confirmations: arguments.confirmations,
         slot_millis: arguments.slot_millis,
-        set: Vec::new(),
         data_dir: arguments.data_dir.clone(),
+        ..Options::default()
     };
     let mut alys = Alys::up(&bitcoind, options).await?;
     say(&format!("all roles ready after {:.1} s", begun.elapsed().as_secs_f64()));

@@ -1,0 +1,112 @@
+//! A second cluster of real processes, started as an operator joins a chain (`alys up --join`). A process can look into
+//! one mesh only, and that is the validator's: here everything is asked through `alys status -o json` and the Eth JSON-RPC.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use alys_proto::Role;
+use eyre::{OptionExt as _, WrapErr as _, bail};
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use crate::bitcoind::Bitcoind;
+use crate::cluster::{Alys, Join, Options, signal, wait};
+use crate::ethereum::Ethereum;
+
+/// What `alys status -o json` says of one process.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Shown {
+    /// Role.
+    pub role: String,
+    /// Process id; 0: none.
+    pub pid: u32,
+    /// Changes with every start.
+    pub incarnation: String,
+    /// As people read it.
+    pub health: String,
+    /// Head, for roles that have one.
+    pub head: Option<u64>,
+    /// The role's own fields.
+    pub status: BTreeMap<String, String>,
+}
+
+impl Shown {
+    /// A field that is a number.
+    pub fn count(&self, name: &str) -> eyre::Result<u64> {
+        let field = self.status.get(name).ok_or_else(|| eyre::eyre!("{} does not show {name}", self.role))?;
+        field.parse().wrap_err_with(|| format!("{name} of {} is `{field}`", self.role))
+    }
+}
+
+/// A running `alys up --join`.
+pub struct FullNode {
+    alys: Alys,
+}
+
+impl FullNode {
+    /// Joins the chain of a specification through a running validator, and waits until every role works.
+    pub async fn join(bitcoind: &Bitcoind, validator: &Alys, spec_file: &Path) -> eyre::Result<Self> {
+        let bootnode = validator.status_field(Role::Network, "addresses").await?.ok_or_eyre("the validator does not listen")?;
+        let join = Join { spec_file: spec_file.to_owned(), bootnode };
+        let node = Self { alys: Alys::start(bitcoind, Options { join: Some(join), ..Options::default() })? };
+        node.wait_working().await?;
+        Ok(node)
+    }
+
+    /// Waits until every role works.
+    pub async fn wait_working(&self) -> eyre::Result<()> {
+        let working = wait("the full node's roles", Duration::from_secs(30), async || {
+            let rows = self.rows()?;
+            Ok(rows.iter().all(|row| row.health == "ready" || row.health == "degraded").then_some(()))
+        });
+        working.await.wrap_err_with(|| format!("log of `alys up --join`:\n{}", self.alys.log_tail()))
+    }
+
+    /// Every role.
+    pub fn rows(&self) -> eyre::Result<Vec<Shown>> {
+        let output = self.alys.command(&["status", "-o", "json"])?;
+        if output.stdout.is_empty() {
+            bail!("`alys status` says: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// One role.
+    pub fn row(&self, role: Role) -> eyre::Result<Shown> {
+        self.rows()?.into_iter().find(|row| row.role == role.name()).ok_or_else(|| eyre::eyre!("no {role}"))
+    }
+
+    /// Waits until a role's row is as it should be.
+    pub async fn wait_row(&self, role: Role, what: &str, holds: impl Fn(&Shown) -> eyre::Result<bool>) -> eyre::Result<Shown> {
+        wait(what, Duration::from_secs(60), async || {
+            let row = self.row(role)?;
+            Ok(holds(&row)?.then_some(row))
+        })
+        .await
+        .wrap_err_with(|| format!("status: {:#?}", self.rows()))
+    }
+
+    /// Kills the process of a role with SIGKILL; returns what it was.
+    pub fn kill(&self, role: Role) -> eyre::Result<Shown> {
+        let row = self.row(role)?;
+        signal(row.pid, Signal::KILL)?;
+        Ok(row)
+    }
+
+    /// The wallet's side.
+    pub const fn ethereum(&self) -> &Ethereum {
+        self.alys.ethereum()
+    }
+
+    /// Ends all processes; the exit code.
+    pub fn stop(&mut self) -> eyre::Result<Option<i32>> {
+        self.alys.stop()
+    }
+
+    /// Starts it again with the same command.
+    pub async fn resume(&mut self) -> eyre::Result<()> {
+        self.alys.launch()?;
+        self.wait_working().await
+    }
+}
