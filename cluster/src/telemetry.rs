@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use alys_proto::{Cause, Role};
 use alys_proto::cluster::Header;
+use alys_proto::{Cause, Role};
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
@@ -40,7 +40,7 @@ pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, 
     let filter = EnvFilter::try_new(format!("{},ractor=warn,ractor_cluster=warn", config.filter))
         .map_err(|cause| ActorError::Configuration(format!("telemetry.filter `{}`: {cause}", config.filter)))?;
     let resource = Resource::builder()
-        .with_service_name(format!("alys-{}", identity.role))
+        .with_service_name(service_of(identity.role))
         .with_attributes([
             KeyValue::new("service.instance.id", identity.incarnation.to_string()),
             KeyValue::new("alys.instance", identity.instance.clone()),
@@ -64,6 +64,11 @@ pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, 
     // A second call, as tests of one process make, keeps the first subscriber.
     let _already_set = tracing_subscriber::registry().with(filter).with(traces).with(logs).try_init();
     Ok(Telemetry { provider })
+}
+
+/// A collector's name for a process. The one that is no role of the cluster is the governance node.
+fn service_of(role: Role) -> String {
+    format!("alys-{}", if role == Role::Unspecified { "governance" } else { role.name() })
 }
 
 /// One JSON object a line, with the fields of the span that the event is in: the trace id is among them.
@@ -141,9 +146,10 @@ fn root_of(kind: &str, key: &[u8]) -> SpanContext {
 
 /// FNV-1a, 64 bits: a stable spread for trace ids, where nothing depends on collisions.
 fn fnv1a(parts: &[&[u8]]) -> u64 {
-    parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    parts
+        .iter()
+        .flat_map(|part| part.iter())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 fn attach(span: &Span, parent: Context) {

@@ -20,6 +20,7 @@ use crate::io::bitcoind::Bitcoind;
 use crate::io::outbox::{Door, Outbox, Outgoing, bitcoin_block};
 use crate::io::wallet::FederationWallet;
 use crate::load;
+use crate::trail::Trail;
 use crate::validation;
 
 /// Effects that may wait for storage before nothing new is taken on: each is at most one window of blocks' findings.
@@ -86,6 +87,7 @@ pub struct BridgeActor {
 /// What exists after the start.
 struct Running {
     state: State,
+    trail: Trail,
     outbox: Outbox,
 }
 
@@ -112,8 +114,10 @@ impl BridgeActor {
 
     fn step(&mut self, input: Input) -> Result<(), ActorError> {
         let Some(running) = &mut self.running else { return Ok(()) };
+        running.trail.entering(&input, &running.state);
         let effects = running.state.step(input).map_err(|broken: Broken| ActorError::Broken(broken.to_string()))?;
         for effect in effects {
+            running.trail.leaving(&effect, &running.state);
             let reply = match &effect {
                 Effect::Answer { ticket, .. } => self.replies.remove(ticket),
                 _ => None,
@@ -205,7 +209,7 @@ impl RoleActor for BridgeActor {
         for effect in effects {
             outbox.push(Outgoing { effect, reply: None });
         }
-        self.running = Some(Running { state, outbox });
+        self.running = Some(Running { state, trail: Trail::default(), outbox });
         cx.local().send(Local::Poll);
         cx.local().send(Local::Tick);
         Ok(())

@@ -9,6 +9,7 @@ pub mod core;
 pub mod io;
 
 mod load;
+mod trail;
 mod validation;
 
 pub use actor::{BridgeActor, Peers};

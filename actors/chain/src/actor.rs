@@ -15,6 +15,7 @@ use crate::io::boot::Loader;
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock, key};
 use crate::shell::{Shell, Waiter};
+use crate::trail::Accepting;
 
 /// The roles that chain talks to.
 #[derive(Clone)]
@@ -142,7 +143,10 @@ impl RoleActor for ChainActor {
                 Ok(())
             }
             chain::Inbox::PegInValidationRequest(request, reply) => match peg_in(&request) {
-                Ok(claim) => shell.claim(claim, Waiter::PegIn(reply)).await,
+                Ok(claim) => {
+                    let accepting = Accepting::of(&claim, shell.state.ledger());
+                    shell.claim(claim, Waiter::PegIn(reply, accepting)).await
+                }
                 Err(reason) => {
                     reply.send(chain::PegInVerdict { accepted: false, reason });
                     Ok(())
@@ -216,7 +220,10 @@ impl Shell {
 
     async fn proposal(&mut self, claim: Result<Claim, String>, reply: Reply<chain::ProposalVerdict>) -> Result<(), ActorError> {
         match claim {
-            Ok(claim) => self.claim(claim, Waiter::Proposal(reply)).await,
+            Ok(claim) => {
+                let accepting = Accepting::of(&claim, self.state.ledger());
+                self.claim(claim, Waiter::Proposal(reply, accepting)).await
+            }
             Err(reason) => {
                 reply.send(verdict(&reason));
                 Ok(())

@@ -11,7 +11,7 @@ use alys_blocks::{Block, ChainSpec};
 use alys_cluster::testing::{Probe, Started, probe, start};
 use alys_proto::bridge::peg_operations_verdict::Verdict;
 use alys_proto::engine::execution_result::Status as Executed;
-use alys_proto::{Refused, bridge, chain, common, engine, network, storage, stream, sync};
+use alys_proto::{Cause, Refused, bridge, chain, common, engine, network, storage, stream, sync};
 
 use crate::core::TemplateRequest;
 use crate::core::tests::fixtures::{EL_GENESIS, approvers, build, deposit_proof, el_hash, rules, spec, view};
@@ -175,6 +175,8 @@ fn on_engine(executed: &mut (u64, B256), forgets: &mut bool, order: &mut Vec<&'s
         engine::Inbox::GetExecutionHead(_, reply) => reply.send(head(executed)),
         engine::Inbox::BuildBlockRequest(request, reply) => {
             order.push("build");
+            let causes: Vec<Cause> = request.mints.iter().filter_map(|mint| Cause::from_key(&mint.cause)).collect();
+            assert_eq!(causes.len(), request.mints.len(), "each credit says what it is for");
             let wanted = TemplateRequest {
                 height: executed.0 + 1,
                 round: 0,
@@ -190,6 +192,7 @@ fn on_engine(executed: &mut (u64, B256), forgets: &mut bool, order: &mut Vec<&'s
                         gwei: mint.amount_gwei,
                     })
                     .collect(),
+                causes,
                 time_budget_millis: request.time_budget_millis,
             };
             let payload = build(&wanted, 30_000_000).payload;

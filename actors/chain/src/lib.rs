@@ -8,6 +8,7 @@ mod actor;
 mod config;
 mod io;
 mod shell;
+mod trail;
 
 pub use actor::{ChainActor, Peers};
 pub use config::Config;

@@ -13,11 +13,12 @@ use crate::config::Config;
 use crate::core::{Answer, Commit, Effect, Input, Note, State, Ticket};
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock};
+use crate::trail::{Accepting, Trail};
 
 /// Who waits for an answer.
 pub(crate) enum Waiter {
-    PegIn(Reply<chain::PegInVerdict>),
-    Proposal(Reply<chain::ProposalVerdict>),
+    PegIn(Reply<chain::PegInVerdict>, Accepting),
+    Proposal(Reply<chain::ProposalVerdict>, Accepting),
     Batch(Reply<chain::BatchImported>),
 }
 
@@ -33,6 +34,7 @@ pub(crate) struct Shell {
     /// the last view of Bitcoin.
     deferred: VecDeque<Input>,
     waiters: BTreeMap<Ticket, Waiter>,
+    trail: Trail,
     next_ticket: u64,
     /// Why the queue is stuck.
     pub(crate) stuck: Option<String>,
@@ -51,6 +53,7 @@ impl Shell {
             queue: effects.into(),
             deferred: VecDeque::new(),
             waiters: BTreeMap::new(),
+            trail: Trail::default(),
             next_ticket: 0,
             stuck: None,
             asking_view: Arc::default(),
@@ -158,10 +161,11 @@ impl Shell {
         Ok(())
     }
 
-    fn announce(&self, commit: &Commit) {
+    fn announce(&mut self, commit: &Commit) {
         tracing::info!(
             height = commit.block.height, hash = %commit.hash, facts = commit.facts.len(), burns = commit.block.burns.len(), "block committed"
         );
+        self.trail.committed(&commit.facts, self.state.ledger());
         if commit.decided_here {
             let _away = self.peers.network.tell(commit.block.clone());
         }
@@ -237,12 +241,17 @@ impl Shell {
             Answer::Imported(_) => (true, String::new()),
         };
         let busy = matches!(answer, Answer::Busy(_));
+        if let Waiter::PegIn(_, accepting) | Waiter::Proposal(_, accepting) = &waiter
+            && accepted
+        {
+            self.trail.accepted(accepting);
+        }
         match waiter {
-            Waiter::PegIn(reply) if busy => reply.refuse(Refused::Busy(reason)),
-            Waiter::Proposal(reply) if busy => reply.refuse(Refused::Busy(reason)),
+            Waiter::PegIn(reply, _) if busy => reply.refuse(Refused::Busy(reason)),
+            Waiter::Proposal(reply, _) if busy => reply.refuse(Refused::Busy(reason)),
             Waiter::Batch(reply) if busy => reply.refuse(Refused::Busy(reason)),
-            Waiter::PegIn(reply) => reply.send(chain::PegInVerdict { accepted, reason }),
-            Waiter::Proposal(reply) => reply.send(chain::ProposalVerdict { accepted, reason }),
+            Waiter::PegIn(reply, _) => reply.send(chain::PegInVerdict { accepted, reason }),
+            Waiter::Proposal(reply, _) => reply.send(chain::ProposalVerdict { accepted, reason }),
             Waiter::Batch(reply) => match answer {
                 Answer::Imported(head_height) => reply.send(chain::BatchImported { head_height }),
                 _ => reply.refuse(Refused::Failed(reason)),

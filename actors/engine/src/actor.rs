@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use alloy_consensus::transaction::Recovered;
 use alloy_consensus::{Header, TxEnvelope};
+use alloy_primitives::Bytes;
 use alys_blocks::ChainSpec;
 use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, Status};
 use alys_proto::engine::{
     Balance, BlockTemplate, BuildBlockRequest, Burns, CommitExecution, ExecuteBlock, ExecutionHead, ExecutionResult, GetBalance, GetBurns,
     Inbox, ProcessTransaction, TransactionResult,
 };
-use alys_proto::{Message, Refused, Reply, bridge};
+use alys_proto::{Message, Refused, Reply, bridge, common, network};
+use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::core::genesis;
@@ -24,8 +26,10 @@ use crate::engine::{Committed, Engine, EngineError, OpenError, changed_accounts}
 use crate::io::store::{Options, StoreError};
 use crate::pool::{Pool, SharedPool};
 use crate::rpc;
+use trail::Trail;
 
 mod convert;
+mod trail;
 
 /// Building never takes longer than this, whatever is asked.
 const MAX_BUILD_TIME: Duration = Duration::from_secs(2);
@@ -34,11 +38,13 @@ const MAX_BUILD_TIME: Duration = Duration::from_secs(2);
 pub struct Peers {
     /// Told about burns.
     pub bridge: Remote<bridge::Inbox>,
+    /// Told about transactions of our own wallets.
+    pub network: Remote<network::Inbox>,
 }
 
 impl From<&Cluster> for Peers {
     fn from(cluster: &Cluster) -> Self {
-        Self { bridge: cluster.remote() }
+        Self { bridge: cluster.remote(), network: cluster.remote() }
     }
 }
 
@@ -48,12 +54,14 @@ pub struct EngineActor {
     spec: Arc<ChainSpec>,
     peers: Peers,
     open: Option<Open>,
+    trail: Arc<Mutex<Trail>>,
 }
 
 struct Open {
     engine: Arc<Mutex<Engine>>,
     pool: SharedPool,
     server: Option<rpc::ServerHandle>,
+    sent: rpc::Sent,
     head: Arc<BlockView>,
     executed: (usize, u64),
 }
@@ -65,7 +73,7 @@ impl EngineActor {
     /// The specification cannot be a genesis.
     pub fn new(config: Config, spec: Arc<ChainSpec>, peers: Peers) -> Result<Self, ActorError> {
         genesis::genesis(&spec).map_err(|error| ActorError::Configuration(error.to_string()))?;
-        Ok(Self { config, spec, peers, open: None })
+        Ok(Self { config, spec, peers, open: None, trail: Arc::default() })
     }
 
     /// Runs engine work on a blocking thread and answers. What is refused goes to the asker, what is broken ends the role.
@@ -108,9 +116,11 @@ impl EngineActor {
             }
         };
         let until = Instant::now() + budget.min(MAX_BUILD_TIME);
+        let trail = Arc::clone(&self.trail);
         self.run(reply, move |engine, pool| {
             let candidates = |parent: &Header| best(pool, next_base_fee(parent));
             let (block, invalid) = engine.build(parent, &attributes, candidates, || Instant::now() >= until)?;
+            trail.lock().unwrap_or_else(PoisonError::into_inner).built(block.hash, &request.mints);
             let mut pool = pool.lock();
             for hash in invalid {
                 pool.remove(hash);
@@ -138,19 +148,20 @@ impl EngineActor {
                 return Ok(());
             }
         };
-        let bridge = self.peers.bridge.clone();
+        let (bridge, trail) = (self.peers.bridge.clone(), Arc::clone(&self.trail));
         self.run(reply, move |engine, pool| {
             let Committed { head, burns, block } = engine.commit(hash)?;
+            let burns: Vec<common::Burn> = burns.iter().map(Into::into).collect();
             if let Some(block) = block {
+                trail.lock().unwrap_or_else(PoisonError::into_inner).committed(hash, &burns);
                 // After the head is visible to readers: who adds to the pool reads accounts there, under the pool's lock.
                 pool.lock().update(head.header.number, changed_accounts(&block.diff));
             }
-            if !burns.is_empty() {
-                let told = bridge::BurnEventDetected { burns: burns.iter().map(Into::into).collect() };
-                if let Err(refused) = bridge.tell(told) {
-                    // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
-                    tracing::warn!(height = head.header.number, %refused, "bridge was not told of burns");
-                }
+            if !burns.is_empty()
+                && let Err(refused) = bridge.tell(bridge::BurnEventDetected { burns })
+            {
+                // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
+                tracing::warn!(height = head.header.number, %refused, "bridge was not told of burns");
             }
             Ok(convert::head(&head))
         })
@@ -221,11 +232,13 @@ impl RoleActor for EngineActor {
             fork: revm::primitives::hardfork::SpecId::CANCUN,
         };
         let pool = SharedPool::new(Pool::new(rules, self.config.pool));
-        let handle = rpc::Handle { reader: engine.reader(), pool: pool.clone() };
+        let (sent, taken) = rpc::Sent::channel();
+        tokio::spawn(tell_network(taken, self.peers.network.clone()));
+        let handle = rpc::Handle { reader: engine.reader(), pool: pool.clone(), sent: sent.clone() };
         let server = rpc::serve(&self.config.rpc, handle).await.map_err(|error| ActorError::Configuration(error.to_string()))?;
         let (head, executed) = (engine.head(), engine.executed());
         tracing::info!(height = head.header.number, hash = %head.hash, "engine is ready");
-        self.open = Some(Open { engine: Arc::new(Mutex::new(engine)), pool, server: Some(server), head, executed });
+        self.open = Some(Open { engine: Arc::new(Mutex::new(engine)), pool, server: Some(server), sent, head, executed });
         Ok(())
     }
 
@@ -264,6 +277,7 @@ impl RoleActor for EngineActor {
             ("executed_dropped", open.executed.1.to_string()),
             ("pool_pending", pending.to_string()),
             ("pool_queued", queued.to_string()),
+            ("transactions_untold", open.sent.lost().to_string()),
             ("json_rpc", address),
         ])
     }
@@ -273,6 +287,16 @@ impl RoleActor for EngineActor {
 fn best(pool: &SharedPool, base_fee: u64) -> impl Iterator<Item = Recovered<TxEnvelope>> {
     let best = pool.lock().best(base_fee);
     best.map(|entry| entry.transaction().clone())
+}
+
+/// Hands transactions of our own wallets to gossip, until JSON-RPC is gone. Those from gossip never come here.
+async fn tell_network(mut taken: mpsc::Receiver<Bytes>, network: Remote<network::Inbox>) {
+    while let Some(transaction) = taken.recv().await {
+        if let Err(refused) = network.tell(network::PublishTransaction { transaction: transaction.into() }) {
+            // It is in our own pool: our next block takes it.
+            tracing::debug!(%refused, "network was not told of a transaction");
+        }
+    }
 }
 
 fn fatal(error: &StoreError) -> ActorError {

@@ -7,6 +7,8 @@ use alys_cluster::testing::{Probe, Started, probe, start};
 use alys_proto::engine::execution_result::Status as Verdict;
 use alys_proto::engine::{GetExecutionHead, MintTokensRequest};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::testing::{COIN, attributes, spec, transaction, transfer};
@@ -18,6 +20,7 @@ sol! {
 struct Role {
     started: Started<EngineActor>,
     bridge: Probe<bridge::Inbox>,
+    network: Probe<network::Inbox>,
 }
 
 fn config(folder: &TempDir) -> Config {
@@ -27,9 +30,10 @@ fn config(folder: &TempDir) -> Config {
 }
 
 fn role(folder: &TempDir) -> Role {
-    let (remote, bridge) = probe();
-    let actor = EngineActor::new(config(folder), Arc::new(spec()), Peers { bridge: remote }).unwrap();
-    Role { started: start(actor), bridge }
+    let ((to_bridge, bridge), (to_network, network)) = (probe(), probe());
+    let peers = Peers { bridge: to_bridge, network: to_network };
+    let actor = EngineActor::new(config(folder), Arc::new(spec()), peers).unwrap();
+    Role { started: start(actor), bridge, network }
 }
 
 impl Role {
@@ -75,7 +79,7 @@ async fn a_block_goes_from_pool_to_disk_and_burns_reach_bridge() {
     assert_eq!(proposer.send(&burn).await.rejected, "");
     assert_eq!(proposer.send(&transfer(2, 0, Address::repeat_byte(9), 5)).await.rejected, "");
     assert!(proposer.send(&burn).await.rejected.contains("already known"));
-    let mint = MintTokensRequest { index: 0, recipient: vec![0x77; 20], amount_gwei: 3 };
+    let mint = MintTokensRequest { index: 0, recipient: vec![0x77; 20], amount_gwei: 3, cause: vec![1; 36] };
     let template = proposer.build(2, vec![mint]).await;
     assert_eq!((template.transactions, template.burns.len()), (2, 1));
 
@@ -99,6 +103,38 @@ async fn a_block_goes_from_pool_to_disk_and_burns_reach_bridge() {
     assert_eq!(role(&folders[0]).head().await, head, "and it is there after a restart");
 }
 
+/// `eth_sendRawTransaction` as a wallet calls it.
+async fn send_raw(address: &str, transaction: &Recovered<TxEnvelope>) -> String {
+    let raw = Bytes::from(transaction.inner().encoded_2718());
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction","params":["{raw}"]}}"#);
+    let head = format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn network_is_told_of_what_wallets_send_and_of_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut role = role(&folder);
+    role.head().await;
+    let status = role.started.status();
+    let (_, address) = status.iter().find(|(name, _)| *name == "json_rpc").unwrap();
+    let (gossiped, sent, last) =
+        (transfer(1, 0, Address::repeat_byte(9), 5), transfer(2, 0, Address::repeat_byte(9), 5), transfer(3, 0, Address::repeat_byte(9), 5));
+    assert_eq!(role.send(&gossiped).await.rejected, "");
+    assert!(send_raw(address, &gossiped).await.contains("already known"));
+    assert!(send_raw(address, &sent).await.contains("\"result\""));
+    assert!(send_raw(address, &sent).await.contains("already known"));
+    assert!(send_raw(address, &last).await.contains("\"result\""));
+    for expected in [&sent, &last] {
+        let network::Inbox::PublishTransaction(told) = role.network.next().await else { panic!("another message") };
+        assert_eq!(told.transaction, expected.inner().encoded_2718());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_questions_are_refused_and_the_role_lives_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,8 +156,9 @@ async fn a_database_that_cannot_be_used_ends_the_role_with_what_to_do() {
     role(&folder).started.stop().await.unwrap();
     let mut other = spec();
     other.name = "another".into();
-    let (remote, _bridge) = probe();
-    let actor = EngineActor::new(config(&folder), Arc::new(other), Peers { bridge: remote }).unwrap();
+    let ((to_bridge, _bridge), (to_network, _network)) = (probe(), probe());
+    let peers = Peers { bridge: to_bridge, network: to_network };
+    let actor = EngineActor::new(config(&folder), Arc::new(other), peers).unwrap();
     let ended = start(actor).finished().await.err();
     assert!(matches!(&ended, Some(ActorError::Configuration(text)) if text.contains("another chain")), "{ended:?}");
 
@@ -135,7 +172,8 @@ async fn a_taken_port_ends_the_role_with_what_to_do() {
     let (folder, port) = (tempfile::tempdir().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let mut config = config(&folder);
     config.rpc.listen = port.local_addr().unwrap();
-    let (remote, _bridge) = probe();
-    let ended = start(EngineActor::new(config, Arc::new(spec()), Peers { bridge: remote }).unwrap()).finished().await.err();
+    let ((to_bridge, _bridge), (to_network, _network)) = (probe(), probe());
+    let peers = Peers { bridge: to_bridge, network: to_network };
+    let ended = start(EngineActor::new(config, Arc::new(spec()), peers).unwrap()).finished().await.err();
     assert!(matches!(&ended, Some(ActorError::Configuration(text)) if text.contains("listen")), "{ended:?}");
 }

@@ -1,11 +1,13 @@
 //! What the tasks of a governance node share, and the two things it does: approve and sign.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alys_blocks::ChainSpec;
+use alys_cluster::telemetry::Steps;
 use alys_peg::{Federation, PegInProof, Session};
+use alys_proto::Cause;
 use alys_proto::bridge::InputSignature;
 use alys_proto::governance::{GovernanceApprovalRequest, Register, Signatures};
 use alys_proto::stream::RequestFederationSignatures;
@@ -62,6 +64,7 @@ pub(crate) struct Node {
     bitcoin_height: AtomicU32,
     registered: AtomicU32,
     counters: Counters,
+    steps: Mutex<Steps>,
 }
 
 impl Node {
@@ -99,6 +102,7 @@ impl Node {
             bitcoin_height: AtomicU32::new(0),
             registered: AtomicU32::new(0),
             counters: Counters::default(),
+            steps: Mutex::default(),
         })
     }
 
@@ -207,8 +211,19 @@ impl Node {
         }
         let evidence = self.bitcoin.deposit(&claim).await?;
         deposit::check(self.books()?.replay.ledger(), &claim, evidence.as_ref())?;
-        tracing::info!(outpoint = %claim.outpoint, value = %claim.value, recipient = %claim.recipient, "deposit approved");
+        let cause = Cause::deposit(claim.outpoint.txid.as_byte_array(), claim.outpoint.vout);
+        self.step("approved", &cause, || {
+            tracing::info!(outpoint = %claim.outpoint, value = %claim.value, recipient = %claim.recipient, "deposit approved");
+        });
         Ok(())
+    }
+
+    /// A step in the trace of a deposit or burn, told once however often we are asked.
+    fn step(&self, step: &'static str, cause: &Cause, tell: impl FnOnce()) {
+        let first = self.steps.lock().unwrap_or_else(PoisonError::into_inner).first(step, "", cause);
+        if let Some(span) = first {
+            span.in_scope(tell);
+        }
     }
 
     async fn sign(self: Arc<Self>, request: RequestFederationSignatures) -> Result<Signatures, Refusal> {
@@ -250,7 +265,11 @@ impl Node {
         };
         books.store.record_signed(&recorded, &signatures).map_err(|cause| Refusal::StoreFailed(cause.to_string()))?;
         books.signed.note(request.txid, entry);
-        tracing::info!(txid = %request.txid, inputs = made.len(), burns = recorded.burns.len(), "payout signed");
+        for burn in &recorded.burns {
+            self.step("signed", &Cause::burn(burn.height, burn.log_index), || {
+                tracing::info!(txid = %request.txid, inputs = made.len(), burns = recorded.burns.len(), "payout signed");
+            });
+        }
         Ok(signatures)
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::config::Config;
 use crate::core::{Answered, CloseReason, ConnectionId, Effect, Input, Millis, Registration, RoutedMessage, State};
 use crate::io::{self, Outbound, Server};
+use crate::trail::Trail;
 
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -66,6 +67,7 @@ pub struct StreamActor {
     config: Config,
     peers: Peers,
     state: State,
+    trail: Trail,
     members: Vec<String>,
     outbound: BTreeMap<ConnectionId, Outbound>,
     server: Option<Server>,
@@ -84,6 +86,7 @@ impl StreamActor {
         let incarnation = rand::random();
         Ok(Self {
             state: State::new(&spec, config.timing(), incarnation),
+            trail: Trail::default(),
             members: spec.federation.members.iter().map(|member| member.name.clone()).collect(),
             config,
             peers,
@@ -109,7 +112,9 @@ impl StreamActor {
         if let Input::Disconnected { connection } = &input {
             self.outbound.remove(connection);
         }
+        self.trail.entering(&input, &self.state);
         for effect in self.state.step(self.now(), input) {
+            self.trail.leaving(&effect, &self.state);
             self.perform(cx.local(), effect);
         }
     }

@@ -17,6 +17,7 @@ pub mod core;
 mod actor;
 mod config;
 mod io;
+mod trail;
 
 pub use actor::{Local, Peers, StreamActor};
 pub use config::{Config, TlsFiles};

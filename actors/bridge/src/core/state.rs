@@ -170,6 +170,16 @@ impl State {
         useless
     }
 
+    /// What does not change.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Our copy of the ledger.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Takes one input in.
     pub fn step(&mut self, input: Input) -> Result<Vec<Effect>, Broken> {
         let mut effects = Vec::new();

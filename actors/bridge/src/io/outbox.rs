@@ -229,7 +229,7 @@ impl Runner {
                 Err(error) => Err(error.chain()),
             };
             match &outcome {
-                Ok(()) => tracing::info!(%txid, "payout is with bitcoin"),
+                Ok(()) => tracing::debug!(%txid, "payout is with bitcoin"),
                 Err(reason) => tracing::warn!(%txid, %reason, "payout was not broadcast; trying again"),
             }
             local.send(Local::Broadcast { txid, outcome });

@@ -114,6 +114,7 @@ impl State {
             parent_hash: self.head.hash,
             timestamp: building.time,
             withdrawals,
+            causes: building.selection.causes(),
             time_budget_millis: self.rules.clock.slot_millis() / 4,
         }));
     }

@@ -18,7 +18,7 @@ use alys_peg::{
     BurnState, Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, payout, proof, refund,
     txid_from_bytes,
 };
-use alys_proto::Height;
+use alys_proto::{Cause, Height};
 
 use super::input::{Claim, ClaimId, PegVerdict};
 use super::rules::ChainRules;
@@ -84,6 +84,12 @@ impl Selection {
         let recorded = self.payout.iter().cloned().map(Fact::PayoutRecorded);
         let settled = self.settlements.iter().map(|claim| Fact::PayoutSettled(PayoutSettled::from(claim)));
         minted.chain(refunded).chain(recorded).chain(settled).collect()
+    }
+
+    /// What the withdrawals are for, in their order: peg-ins, then refunds.
+    pub(super) fn causes(&self) -> Vec<Cause> {
+        let peg_ins = self.peg_ins.iter().map(|claim| Cause::deposit(claim.txid.as_slice(), claim.vout));
+        peg_ins.chain(self.refunds.iter().map(|refunded| Cause::burn(refunded.burn.height, refunded.burn.log_index))).collect()
     }
 
     /// The refund records.

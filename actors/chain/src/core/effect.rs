@@ -3,6 +3,7 @@
 use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, PegIn, Settlement, ValidatorId};
 use alys_peg::Withdrawal;
+use alys_proto::Cause;
 use alys_proto::common::CommittedBlock;
 use alys_proto::storage::LedgerFact;
 
@@ -81,6 +82,8 @@ pub struct TemplateRequest {
     pub timestamp: u64,
     /// Credits, in order.
     pub withdrawals: Vec<Withdrawal>,
+    /// What each of them is for, in the same order.
+    pub causes: Vec<Cause>,
     /// How long it may gather transactions.
     pub time_budget_millis: u64,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use alys_blocks::{Block, FEE_SINK};
 use alys_cluster::Remote;
+use alys_peg::Withdrawal;
 use alys_proto::engine::execution_result::Status;
 use alys_proto::{Refused, common, engine, storage};
 
@@ -35,11 +36,14 @@ impl EngineDoor {
 
     /// Builds. When the engine cannot, it may have lost the parent: it is brought up to storage's head for the next try.
     pub(crate) async fn build(&self, wanted: TemplateRequest) -> Result<Template, EngineFailure> {
-        let mints = wanted
-            .withdrawals
-            .iter()
-            .map(|credit| engine::MintTokensRequest { index: credit.index, recipient: credit.recipient.to_vec(), amount_gwei: credit.gwei })
-            .collect();
+        let causes = wanted.causes.iter().map(|cause| cause.key().to_vec()).chain(std::iter::repeat(Vec::new()));
+        let mint = |(credit, cause): (&Withdrawal, Vec<u8>)| engine::MintTokensRequest {
+            index: credit.index,
+            recipient: credit.recipient.to_vec(),
+            amount_gwei: credit.gwei,
+            cause,
+        };
+        let mints = wanted.withdrawals.iter().zip(causes).map(mint).collect();
         let request = engine::BuildBlockRequest {
             parent_hash: wanted.parent_el_hash.to_vec(),
             timestamp: wanted.timestamp,

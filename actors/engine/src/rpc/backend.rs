@@ -12,6 +12,7 @@ use crate::core::view::{AccountView, BlockView};
 use crate::pool::{Account, SharedPool};
 
 use super::failure::{Answer, Failure};
+use super::sent::Sent;
 
 /// Quick calls that run at the same time, each on a blocking thread: a few reads from the disk.
 pub(super) const QUICK_AT_ONCE: usize = 8;
@@ -27,6 +28,8 @@ pub struct Handle {
     pub reader: StateReader,
     /// The pool, shared with the actor.
     pub pool: SharedPool,
+    /// Where transactions go that the pool took.
+    pub sent: Sent,
 }
 
 /// Which calls wait for each other, so that slow ones never hold up quick ones.

@@ -27,6 +27,7 @@ mod fees;
 mod filters;
 mod logs;
 mod methods;
+mod sent;
 mod server;
 mod subscribe;
 mod transact;
@@ -34,4 +35,5 @@ mod watch;
 
 pub use backend::Handle;
 pub use config::Config;
+pub use sent::Sent;
 pub use server::{RpcError, ServerHandle, serve};

@@ -15,10 +15,14 @@ use crate::pool;
 pub(super) fn send_raw(handle: &Handle, mut arguments: Arguments<'_>) -> Answer<B256> {
     let bytes: Bytes = arguments.next()?;
     let transaction = pool::decode(&bytes)?;
-    let mut pool = handle.pool.lock();
-    // Read under the lock: no commit comes between the account and the pool.
-    let account = handle.sender(transaction.signer())?;
-    Ok(pool.add(transaction, account)?.hash)
+    let added = {
+        let mut pool = handle.pool.lock();
+        // Read under the lock: no commit comes between the account and the pool.
+        let account = handle.sender(transaction.signer())?;
+        pool.add(transaction, account)?
+    };
+    handle.sent.tell(bytes);
+    Ok(added.hash)
 }
 
 /// `eth_getTransactionByHash(hash)`: of a block or of the pool.

@@ -16,7 +16,7 @@ use alys_engine::core::header::next_base_fee;
 use alys_engine::engine::{Engine, changed_accounts};
 use alys_engine::io::store::Options;
 use alys_engine::pool::{Limits, Pool, Rules, SharedPool};
-use alys_engine::rpc::{self, Handle, ServerHandle};
+use alys_engine::rpc::{self, Handle, Sent, ServerHandle};
 use revm::primitives::hardfork::SpecId;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,7 +70,7 @@ impl DevChain {
         let engine = Engine::open(folder.path(), Options { cache_bytes: 16 << 20, quick_repair: false }, &spec).unwrap();
         let rules = Rules { chain_id: CHAIN_ID, block_gas_limit: spec.execution.gas_limit, fork: SpecId::CANCUN };
         let pool = SharedPool::new(Pool::new(rules, Limits::default()));
-        let handle = Handle { reader: engine.reader(), pool: pool.clone() };
+        let handle = Handle { reader: engine.reader(), pool: pool.clone(), sent: Sent::channel().0 };
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let cors = cors.iter().map(|origin| (*origin).to_owned()).collect();
         let server = rpc::serve(&rpc::Config { listen, cors, ..rpc::Config::default() }, handle).await.unwrap();
@@ -89,7 +89,7 @@ impl DevChain {
 
     /// What JSON-RPC works on.
     pub fn handle(&self) -> Handle {
-        Handle { reader: self.reader(), pool: self.pool.clone() }
+        Handle { reader: self.reader(), pool: self.pool.clone(), sent: Sent::channel().0 }
     }
 
     /// Puts what waits into a block and commits it.

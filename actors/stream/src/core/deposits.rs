@@ -83,6 +83,10 @@ impl Deposits {
         self.open.len()
     }
 
+    pub(super) fn is_open(&self, outpoint: &OutPointKey) -> bool {
+        self.open.contains_key(outpoint)
+    }
+
     pub(super) fn detected(&mut self, now: Millis, proof: PegInProof, counters: &mut Counters) {
         let Some(outpoint) = OutPointKey::from_wire(proof.outpoint.as_ref()) else {
             counters.role_faults = counters.role_faults.saturating_add(1);

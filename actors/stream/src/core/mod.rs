@@ -25,6 +25,7 @@ use std::time::Duration;
 use alys_blocks::ChainSpec;
 use alys_proto::governance::{HeadChanged, ToMember, from_member, to_member};
 use alys_proto::link::Arrival;
+use alys_proto::storage::BurnId;
 use alys_proto::stream as wire;
 
 pub use deposits::{DepositStage, MAX_DEPOSITS, OutPointKey};
@@ -322,6 +323,21 @@ impl State {
             bitcoin_height: member.bitcoin_height,
         });
         wire::Members { members: members.collect() }
+    }
+
+    /// Who is on this connection.
+    pub fn member(&self, connection: ConnectionId) -> Option<&MemberName> {
+        self.connections.get(&connection)
+    }
+
+    /// Whether this deposit waits for approvals or for chain.
+    pub fn is_open(&self, deposit: &OutPointKey) -> bool {
+        self.deposits.is_open(deposit)
+    }
+
+    /// The burns of an open payout.
+    pub fn burns_of(&self, txid: &[u8; 32]) -> &[BurnId] {
+        self.payouts.burns_of(txid)
     }
 
     /// Members that are connected, of all.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use alys_proto::bridge::{FederationSignatures, InputSignature, SignatureVerdict};
 use alys_proto::governance::{Refusal, Signatures, refusal};
+use alys_proto::storage::BurnId;
 use alys_proto::stream::RequestFederationSignatures;
 
 use super::deposits::display_id;
@@ -55,6 +56,11 @@ pub(super) struct Payouts {
 impl Payouts {
     pub(super) fn len(&self) -> usize {
         self.open.len()
+    }
+
+    pub(super) fn burns_of(&self, txid: &[u8; 32]) -> &[BurnId] {
+        let recorded = self.open.get(txid).and_then(|payout| payout.request.payout.as_ref());
+        recorded.map(|recorded| recorded.burns.as_slice()).unwrap_or_default()
     }
 
     pub(super) fn requested(&mut self, now: Millis, request: RequestFederationSignatures, counters: &mut Counters) {

@@ -22,6 +22,7 @@ fn block(world: &Simulation, proposer: u8, slot: u64, time: u64) -> Block {
         parent_hash: head.hash,
         timestamp: time,
         withdrawals: Vec::new(),
+        causes: Vec::new(),
         time_budget_millis: 0,
     };
     let payload = build(&wanted, world.rules.spec.execution.gas_limit).payload;

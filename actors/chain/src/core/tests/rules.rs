@@ -34,6 +34,7 @@ fn case() -> Case {
         parent_hash: parent.hash,
         timestamp: parent.time + 2,
         withdrawals: credits,
+        causes: Vec::new(),
         time_budget_millis: 0,
     };
     let payload = build(&wanted, rules.spec.execution.gas_limit).payload;
