@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what only the tests need, into .tools: cargo-nextest (each test its own process: process groups are statics)
-# and the wallet tools (cast, viem) where npm is there. Says what it does; does nothing a second time.
+# the wallet tools (cast, viem) where npm is there, and an OTLP collector (rotel) where python3 is there. Says what it
+# does; does nothing a second time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,4 +15,23 @@ if command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1; then
   node --input-type=module -e 'await import(process.argv[1])' "$PWD/tests/tools/setup.mjs"
 else
   echo "== node and npm are not installed: tests with cast, viem and solc will say that they are skipped"
+fi
+
+collector() { find .tools/rotel -type f \( -name rotel-agent -o -path '*/rotel/rotel' \) -perm -u+x 2>/dev/null | head -n 1; }
+if ! command -v python3 >/dev/null 2>&1 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  echo "== python3 with venv is not installed: the test with an OTLP collector will say that it is skipped"
+elif [ -x .tools/bin/rotel ] && [ -n "$(collector)" ]; then
+  :
+else
+  echo "== an OTLP collector (rotel) in .tools/rotel"
+  python3 -m venv --clear .tools/rotel
+  if .tools/rotel/bin/pip install --quiet --disable-pip-version-check rotel && [ -n "$(collector)" ]; then
+    mkdir -p .tools/bin
+    # The wheel's program is linked with the library of the Python that it was installed for.
+    libraries=$(.tools/rotel/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR") or "")')
+    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "%s" "$@"\n' "$libraries" "$PWD/$(collector)" >.tools/bin/rotel
+    chmod +x .tools/bin/rotel
+  else
+    echo "== rotel cannot be installed here: the test with an OTLP collector will say that it is skipped"
+  fi
 fi

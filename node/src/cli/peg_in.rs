@@ -1,10 +1,15 @@
 //! `alys peg-in`.
 
+use std::str::FromStr as _;
+use std::time::Duration;
+
 use alloy_primitives::Address;
 use alys_blocks::ChainSpec;
+use alys_cluster::attach;
 use alys_peg::federation::Federation;
-use alys_proto::Sats;
-use bitcoin::Network;
+use alys_proto::{Sats, bridge};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Network, Txid};
 use serde_json::{Value, json};
 
 use super::args::{PegIn, Place};
@@ -16,6 +21,8 @@ use crate::io::table::{self, Output, print};
 
 /// Satoshis per virtual byte where bitcoind has no estimate, as on regtest.
 const FALLBACK_FEE_RATE: u32 = 2;
+/// How long bridge may take to hear of a deposit.
+const TOLD: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(place: &Place, command: &PegIn) -> Outcome {
     match command {
@@ -84,6 +91,7 @@ async fn send(loaded: &Loaded, amount: Sats, recipient: Address, wallet: &str, o
         );
     }
     let txid: String = bitcoind.call("sendrawtransaction", &[text(&signed, "hex")?]).await?;
+    tell_bridge(loaded, &txid).await;
     if output == Output::Json {
         return table::json(&json!({ "txid": txid, "amount_sats": amount.0, "recipient": recipient.to_string() }));
     }
@@ -92,6 +100,17 @@ async fn send(loaded: &Loaded, amount: Sats, recipient: Address, wallet: &str, o
         spec.bitcoin.confirmations
     ));
     Ok(())
+}
+
+/// Bridge looks for deposits itself; told of one, it shows it before it is in a block. Without a running node: later.
+async fn tell_bridge(loaded: &Loaded, txid: &str) {
+    let Ok(txid) = Txid::from_str(txid) else { return };
+    let Ok(cluster) = attach(&loaded.config.cluster).await else { return };
+    let bridge = cluster.remote::<bridge::Inbox>();
+    if bridge.tell(bridge::BitcoinTransactionSeen { txid: txid.to_byte_array().to_vec() }).is_ok() {
+        // An answer shows that what was told before it has left this process.
+        let _it_finds_out_itself = bridge.ask_within(TOLD, bridge::GetFederation {}).await;
+    }
 }
 
 async fn check_network(bitcoind: &Rpc, ours: Network) -> Outcome {

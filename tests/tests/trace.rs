@@ -1,0 +1,256 @@
+//! One peg-in is one trace across the processes: at a real OTLP collector when there is one, in the JSON logs otherwise.
+//!
+//! The collector is PyPI's `rotel`, which prints every span that it gets (`tests/tools/install-test-tools.sh` puts it into
+//! `.tools/rotel`).
+#![allow(missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use alys_cluster::telemetry::trace_id_of;
+use alys_proto::{Cause, Sats};
+use alys_tests::bitcoind::Bitcoind;
+use alys_tests::cluster::{Alys, Options, free_port, wait};
+use alys_tests::ethereum::{random_key, write_key};
+use bitcoin::Txid;
+use bitcoin::hashes::Hash as _;
+use eyre::{WrapErr as _, ensure};
+
+const DEPOSIT: Sats = Sats(50_000_000);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Logs begin with the name of their process: the roles, and the governance nodes, that a peg-in passes through.
+const PASSED: [&str; 5] = ["bridge", "stream", "governance", "chain", "engine"];
+/// What each of them does for a burn.
+const PEG_OUT: [(&str, &[&str]); 5] = [
+    ("engine", &["burned"]),
+    ("chain", &["burned", "accepted", "recorded", "settled"]),
+    ("bridge", &["seen", "proposed", "recorded", "signatures requested", "complete", "broadcast", "confirmed"]),
+    ("stream", &["signatures asked", "signature passed on"]),
+    ("governance", &["signed"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peg_in_is_one_trace_at_a_collector() -> eyre::Result<()> {
+    let Some(program) = Collector::program() else {
+        eprintln!("SKIPPED: .tools/rotel holds no collector that runs here: `make setup-test`, with python3 and its venv");
+        return Ok(());
+    };
+    let collector = Collector::start(&program).await?;
+    let bitcoind = Bitcoind::start().await?;
+    let set = vec![format!("cluster.telemetry.otlp_endpoint=http://127.0.0.1:{}", collector.port)];
+    let alys = Alys::up(&bitcoind, Options { set, ..Options::default() }).await?;
+    let trace_id = deposit(&bitcoind, &alys, Address::repeat_byte(0x42)).await?;
+
+    wait("spans of every process that the peg-in passes", PATIENCE, async || {
+        let seen = collector.spans_of(&trace_id)?;
+        let has = |service: &str, step: &str| seen.contains(&(format!("alys-{service}"), format!("peg-in.{step}")));
+        for (service, step) in
+            [("bridge", "announced"), ("stream", "quorum"), ("governance", "approved"), ("chain", "minted"), ("engine", "minted")]
+        {
+            ensure!(has(service, step), "no `{step}` of {service} in trace {trace_id}, only {seen:?}");
+        }
+        Ok(Some(()))
+    })
+    .await
+    .wrap_err_with(|| format!("collector: {}", collector.output_tail()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peg_in_is_one_trace_in_the_logs() -> eyre::Result<()> {
+    let bitcoind = Bitcoind::start().await?;
+    let alys = Alys::up(&bitcoind, Options::default()).await?;
+    let trace_id = deposit(&bitcoind, &alys, Address::repeat_byte(0x42)).await?;
+
+    let logs = alys.data_dir().join("logs");
+    wait("a log line of every process that the peg-in passes", PATIENCE, async || {
+        let steps = steps_in(&logs, &trace_id)?;
+        let missing: Vec<&&str> =
+            PASSED.iter().filter(|name| !steps.iter().any(|(process, _)| process.starts_with(**name))).collect();
+        ensure!(missing.is_empty(), "{missing:?} have no line of {trace_id}; there is {steps:?}");
+        for step in ["detected", "confirmed", "announced", "asked", "approval", "quorum", "approved", "accepted", "minted"] {
+            ensure!(steps.iter().any(|(_, name)| name == step), "no step `{step}` in {steps:?}");
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    let steps = steps_in(&logs, &trace_id)?;
+    let announced = steps.iter().filter(|step| **step == ("bridge".to_owned(), "announced".to_owned())).count();
+    ensure!(announced == 1, "a step that is repeated is told once, not {announced} times");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peg_out_is_one_trace_in_the_logs() -> eyre::Result<()> {
+    let bitcoind = Bitcoind::start().await?;
+    let alys = Alys::up(&bitcoind, Options::default()).await?;
+    let owner = random_key();
+    deposit(&bitcoind, &alys, owner.address()).await?;
+    let key_file = alys.data_dir().join("owner.key");
+    write_key(&owner, &key_file)?;
+    let (key_file, target) = (key_file.display().to_string(), bitcoind.new_address().await?.to_string());
+    alys.succeed(&[
+        "peg-out",
+        "--amount",
+        "0.2",
+        "--to",
+        &target,
+        "--key-file",
+        &key_file,
+        "--no-follow",
+        "--rpc",
+        alys.ethereum().url(),
+    ])?;
+    let burn = wait("the burn to be settled", PATIENCE, async || {
+        let found = alys.pegs().await?.peg_outs.into_iter().next();
+        if found.as_ref().is_some_and(|peg_out| peg_out.state == "broadcast") {
+            bitcoind.mine(1).await?;
+        }
+        Ok(found.filter(|peg_out| peg_out.state == "settled").and_then(|peg_out| peg_out.burn))
+    })
+    .await?;
+
+    let trace_id = trace_id_of(&Cause::from(&burn));
+    wait("every step of the peg-out", PATIENCE, async || {
+        let steps = steps_in(&alys.data_dir().join("logs"), &trace_id)?;
+        for (process, taken) in PEG_OUT {
+            for step in taken {
+                ensure!(
+                    steps.iter().any(|(by, name)| by.starts_with(process) && name == step),
+                    "no `{step}` of {process} in {steps:?}"
+                );
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// Brings coins to the sidechain. Returns the trace id, computed from the outpoint and nothing else.
+async fn deposit(bitcoind: &Bitcoind, alys: &Alys, recipient: Address) -> eyre::Result<String> {
+    bitcoind.mine_coins().await?;
+    let federation = alys.federation().await?;
+    let (amount, recipient) = (DEPOSIT.to_string(), recipient.to_string());
+    let sent =
+        alys.succeed(&["peg-in", "send", "--amount", &amount, "--recipient", &recipient, "--wallet", "miner", "-o", "json"])?;
+    let sent: serde_json::Value = serde_json::from_str(&sent)?;
+    let txid: Txid = sent.get("txid").and_then(serde_json::Value::as_str).unwrap_or_default().parse()?;
+    // `peg-in send` tells bridge, so it is seen before it is in a block.
+    wait("the deposit to be seen in the mempool", PATIENCE, async || {
+        Ok(alys.pegs().await?.peg_ins.into_iter().find(|peg_in| peg_in.state == "detected" && peg_in.bitcoin_height == 0))
+    })
+    .await?;
+    bitcoind.mine(federation.confirmations.into()).await?;
+    let outpoint = wait("the deposit to be minted", PATIENCE, async || {
+        let minted = alys.pegs().await?.peg_ins.into_iter().find(|peg_in| peg_in.state == "minted");
+        Ok(minted.and_then(|peg_in| peg_in.outpoint))
+    })
+    .await
+    .wrap_err_with(|| alys.log_tail())?;
+    ensure!(outpoint.txid == txid.to_byte_array(), "another deposit was minted");
+    Ok(trace_id_of(&Cause::from(&outpoint)))
+}
+
+/// (process, step) of each JSON line under this trace id, in no particular order.
+fn steps_in(logs: &Path, trace_id: &str) -> eyre::Result<Vec<(String, String)>> {
+    let mut steps = Vec::new();
+    for entry in std::fs::read_dir(logs)? {
+        let path = entry?.path();
+        let process = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        for line in std::fs::read_to_string(&path)?.lines().filter(|line| line.contains(trace_id)) {
+            let line: serde_json::Value = serde_json::from_str(line).wrap_err_with(|| format!("not JSON: {line}"))?;
+            let field = |name: &str| line.pointer(&format!("/span/{name}")).and_then(serde_json::Value::as_str);
+            ensure!(field("trace_id") == Some(trace_id), "the trace id is not that of the line's span: {line}");
+            // A line of a message that was sent within the trace has no step.
+            steps.extend(field("step").map(|step| (process.clone(), step.to_owned())));
+        }
+    }
+    Ok(steps)
+}
+
+/// Of a line `    Name           : peg-in.minted`.
+fn value<'text>(span: &'text str, name: &str) -> Option<&'text str> {
+    let line = span.lines().find(|line| line.trim_start().starts_with(name))?;
+    line.split_once(": ").map(|(_, value)| value.trim())
+}
+
+fn between<'text>(text: &'text str, before: &str, after: &str) -> Option<&'text str> {
+    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+}
+
+/// A real OTLP collector that prints what it gets. Ended by its pid when dropped, also when the test panics.
+struct Collector {
+    process: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Collector {
+    /// The program, if it is installed and runs on this machine.
+    fn program() -> Option<PathBuf> {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join(".tools/bin/rotel");
+        let runs = Command::new(&program).arg("--version").output().is_ok_and(|output| output.status.success());
+        runs.then_some(program)
+    }
+
+    async fn start(program: &Path) -> eyre::Result<Self> {
+        let (port, http_port) = (free_port()?, free_port()?);
+        let folder = tempfile::tempdir()?;
+        let output = File::create(folder.path().join("spans"))?;
+        let process = Command::new(program)
+            .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"])
+            .arg(format!("--otlp-grpc-endpoint=127.0.0.1:{port}"))
+            .arg(format!("--otlp-http-endpoint=127.0.0.1:{http_port}"))
+            .arg("--batch-timeout=200ms")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        let mut collector = Self { process, port, folder };
+        let address = ("127.0.0.1", port);
+        wait("the collector to listen", PATIENCE, async || Ok(std::net::TcpStream::connect(address).ok())).await.wrap_err_with(
+            || {
+                let ended = collector.process.try_wait();
+                format!("{ended:?}: {}", collector.output_tail())
+            },
+        )?;
+        Ok(collector)
+    }
+
+    fn output(&self) -> eyre::Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(self.folder.path().join("spans"))?).into_owned())
+    }
+
+    /// (service, span) of everything in this trace that has arrived.
+    fn spans_of(&self, trace_id: &str) -> eyre::Result<BTreeSet<(String, String)>> {
+        let text = self.output()?;
+        let mut found = BTreeSet::new();
+        for resource in text.split("ResourceSpans #") {
+            let service = between(resource, "service.name: Str(", ")").unwrap_or_default();
+            for span in resource.split("\nSpan #").skip(1) {
+                if value(span, "Trace ID") == Some(trace_id) {
+                    found.insert((service.to_owned(), value(span, "Name").unwrap_or_default().to_owned()));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn output_tail(&self) -> String {
+        let text = self.output().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines.iter().skip(lines.len().saturating_sub(60)).copied().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // `kill` and `wait` are by the pid of this child; it may have ended by itself.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
