@@ -30,26 +30,27 @@ pub async fn run<A: RoleActor>(
     identity: Identity,
     build: impl FnOnce(&Cluster) -> Result<A, ActorError>,
 ) -> u8 {
-    let telemetry = match telemetry::init(&config.telemetry, &identity) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            eprintln!("{error}");
-            return error.exit_code();
-        }
-    };
+    try_run(config, identity, build).await.map_or_else(|error| error.exit_code(), |()| exit::DONE)
+}
+
+/// The same, for a process that shows people why it ended. The log says it too.
+///
+/// # Errors
+/// The role failed.
+pub async fn try_run<A: RoleActor>(
+    config: &ClusterConfig,
+    identity: Identity,
+    build: impl FnOnce(&Cluster) -> Result<A, ActorError>,
+) -> Result<(), ActorError> {
+    let telemetry = telemetry::init(&config.telemetry, &identity).inspect_err(|error| eprintln!("{error}"))?;
     tracing::info!(role = %identity.role, instance = identity.instance, incarnation = %identity.incarnation, pid = std::process::id(), "starting");
-    let code = match serve(config, identity, build).await {
-        Ok(()) => {
-            tracing::info!("drained");
-            exit::DONE
-        }
-        Err(error) => {
-            tracing::error!(%error, code = error.exit_code(), "ended");
-            error.exit_code()
-        }
-    };
+    let ended = serve(config, identity, build).await;
+    match &ended {
+        Ok(()) => tracing::info!("drained"),
+        Err(error) => tracing::error!(%error, code = error.exit_code(), "ended"),
+    }
     drop(telemetry);
-    code
+    ended
 }
 
 async fn serve<A: RoleActor>(

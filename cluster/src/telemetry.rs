@@ -37,7 +37,7 @@ impl Drop for Telemetry {
 
 /// Starts logs and traces of this process. Call once, inside the runtime.
 pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, ActorError> {
-    let filter = EnvFilter::try_new(format!("{},ractor=warn,ractor_cluster=warn", config.filter))
+    let filter = EnvFilter::try_new(format!("{},ractor=error,ractor_cluster=off", config.filter))
         .map_err(|cause| ActorError::Configuration(format!("telemetry.filter `{}`: {cause}", config.filter)))?;
     let resource = Resource::builder()
         .with_service_name(service_of(identity.role))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, missing_docs)]
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -119,9 +120,14 @@ impl Drop for Process {
     }
 }
 
+fn secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("cookie"), "0123456789abcdef0123456789abcdef").unwrap();
+    secret(&folder.path().join("cookie"), "0123456789abcdef0123456789abcdef");
     folder
 }
 
@@ -217,7 +223,7 @@ fn certificates(folder: &Path, names: &[&str]) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["mesh.alys".into(), format!("{name}.role.alys")]).unwrap();
         std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        secret(&folder.join(format!("{name}.key")), &key.serialize_pem());
     }
 }
 

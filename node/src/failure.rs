@@ -85,5 +85,30 @@ impl<T, E: std::error::Error + Send + Sync + 'static> OrFail<T> for Result<T, E>
 }
 
 fn wrap(code: u8, cause: impl std::error::Error + Send + Sync + 'static, doing: &dyn fmt::Display) -> Failure {
-    Failure { code, report: eyre::Report::new(cause).wrap_err(doing.to_string()), help: None }
+    let full = (&cause as &(dyn std::error::Error + 'static)).downcast_ref().is_some_and(is_full);
+    let report = eyre::Report::new(cause).wrap_err(doing.to_string());
+    if full {
+        // Whatever it was written for: it can be written when there is room.
+        return Failure { code: exit::TEMPORARY, report, help: Some("free space or enlarge the disk, then start again".into()) };
+    }
+    Failure { code, report, help: None }
+}
+
+fn is_full(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_temporary_and_other_errors_are_not() {
+        let failed = |kind: std::io::ErrorKind| Err::<(), _>(std::io::Error::from(kind)).or_configuration("x").unwrap_err();
+        let full = failed(std::io::ErrorKind::StorageFull);
+        assert_eq!((full.code, full.help.is_some()), (exit::TEMPORARY, true));
+        assert_eq!(failed(std::io::ErrorKind::PermissionDenied).code, exit::CONFIGURATION);
+    }
 }

@@ -1,7 +1,7 @@
 //! The only place that knows every role: configuration → actor → process.
 
 use alys_blocks::ChainSpec;
-use alys_cluster::{Identity, exit, run};
+use alys_cluster::{Identity, exit, run, try_run};
 use alys_proto::Role;
 use alys_proto::role::ROLES;
 use alys_supervisor::{ChildSpec, Console, Peers, Plan, SupervisorActor};
@@ -69,7 +69,8 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
     // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
     cluster.drain_budget = config.supervisor.phase_budget.saturating_mul(6);
     let settings = config.supervisor.clone();
-    Ok(run(&cluster, identity, |mesh| Ok(SupervisorActor::new(settings, plan, Peers::from(mesh)))).await)
+    let ended = try_run(&cluster, identity, |mesh| Ok(SupervisorActor::new(settings, plan, Peers::from(mesh)))).await;
+    ended.map(|()| exit::DONE).map_err(|error| Failure { code: error.exit_code(), report: eyre::Report::new(error), help: None })
 }
 
 /// Every role but the supervisor, and the local governance nodes.
@@ -179,6 +180,7 @@ pub async fn governance(loaded: &Loaded, member: Option<u32>) -> Outcome<u8> {
     match alys_governance::run(settings, ChainSpec::clone(&spec), asked_to_end).await {
         Ok(()) => Ok(exit::DONE),
         Err(error) if error.is_configuration() => Err(error).or_configuration("governance node"),
+        Err(error) if error.is_temporary() => Err(error).or_temporary("governance node"),
         Err(error) => Err(error).or_bug("governance node"),
     }
 }

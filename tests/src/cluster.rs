@@ -34,6 +34,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Be a full node of this chain instead of a chain of its own.
     pub join: Option<Join>,
+    /// Make what is missing of a chain of its own (`up --dev`), or start what is there (`up`).
+    pub dev: bool,
 }
 
 /// A chain that others run.
@@ -47,7 +49,7 @@ pub struct Join {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None, join: None }
+        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None, join: None, dev: true }
     }
 }
 
@@ -84,7 +86,17 @@ impl Alys {
     }
 
     /// Starts the processes and does not wait.
-    pub fn start(bitcoind: &Bitcoind, options: Options) -> eyre::Result<Self> {
+    pub fn start(bitcoind: &Bitcoind, mut options: Options) -> eyre::Result<Self> {
+        let mut set = vec![
+            format!("bridge.bitcoind.url={}", bitcoind.url()),
+            format!("bridge.bitcoind.cookie_file={}", bitcoind.cookie_file().display()),
+        ];
+        set.append(&mut options.set);
+        Self::start_alone(Options { set, ..options })
+    }
+
+    /// Starts the processes with the bitcoind that the options or the configuration name.
+    pub fn start_alone(options: Options) -> eyre::Result<Self> {
         let folder = match &options.data_dir {
             Some(path) => Folder::Kept(path.clone()),
             None => Folder::Temporary(temporary_folder()?),
@@ -93,6 +105,7 @@ impl Alys {
         let mut arguments = vec!["up".to_owned(), format!("--data-dir={}", folder.path().display())];
         arguments.extend(match &options.join {
             Some(join) => vec![format!("--join={}", join.spec_file.display()), format!("--bootnode={}", join.bootnode)],
+            None if !options.dev => Vec::new(),
             None => vec![
                 "--dev".to_owned(),
                 format!("--confirmations={}", options.confirmations),
@@ -103,8 +116,6 @@ impl Alys {
             format!("engine.rpc.listen=127.0.0.1:{eth_port}"),
             format!("stream.listen=127.0.0.1:{}", free_port()?),
             format!("network.listen=[\"/ip4/127.0.0.1/tcp/{}\"]", free_port()?),
-            format!("bridge.bitcoind.url={}", bitcoind.url()),
-            format!("bridge.bitcoind.cookie_file={}", bitcoind.cookie_file().display()),
         ];
         set.extend(options.set);
         for value in set {
@@ -241,6 +252,25 @@ impl Alys {
         Ok(self.observations().await?.into_iter().map(|seen| seen.pid).collect())
     }
 
+    /// Whether `alys up` still runs.
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some_and(is_alive)
+    }
+
+    /// Waits until `alys up` has ended by itself; its exit code.
+    pub fn wait_end(&mut self, patience: Duration) -> eyre::Result<Option<i32>> {
+        let Some(process) = &mut self.process else { bail!("it does not run") };
+        let started = Instant::now();
+        while started.elapsed() < patience {
+            if let Some(status) = process.try_wait()? {
+                self.process = None;
+                return Ok(status.code());
+            }
+            std::thread::sleep(LOOK);
+        }
+        bail!("`alys up` did not end by itself within {patience:?}:\n{}", self.log_tail())
+    }
+
     /// Ends the cluster with SIGTERM; its exit code.
     pub fn stop(&mut self) -> eyre::Result<Option<i32>> {
         let Some(mut process) = self.process.take() else { return Ok(None) };
@@ -272,9 +302,40 @@ impl Alys {
         Ok(())
     }
 
+    /// What `alys up` said to people.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default()
+    }
+
+    /// The logs of all processes.
+    pub fn logs(&self) -> eyre::Result<String> {
+        let mut all = String::new();
+        let folder = self.folder.path().join("logs");
+        // None before the first process.
+        for entry in folder.is_dir().then(|| std::fs::read_dir(folder)).transpose()?.into_iter().flatten() {
+            all.push_str(&String::from_utf8_lossy(&std::fs::read(entry?.path())?));
+        }
+        Ok(all)
+    }
+
+    /// Fails when any process has panicked, also one that was caught.
+    pub fn ensure_no_panic(&self) -> eyre::Result<()> {
+        let everything = self.said() + &self.logs()?;
+        let panicked: Vec<&str> = everything.lines().filter(|line| line.contains("panicked at")).collect();
+        ensure!(panicked.is_empty(), "a process panicked:\n{}", panicked.join("\n"));
+        Ok(())
+    }
+
+    /// Waits until the chain has grown by so many blocks.
+    pub async fn wait_blocks(&self, count: u64) -> eyre::Result<()> {
+        let wanted = self.head().await?.height + count;
+        let patience = Duration::from_secs(30 + 2 * count);
+        wait(&format!("block {wanted}"), patience, async || Ok((self.head().await?.height >= wanted).then_some(()))).await
+    }
+
     /// The last lines of what `alys up` said.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default();
+        let text = self.said();
         let lines: Vec<&str> = text.lines().collect();
         lines.iter().skip(lines.len().saturating_sub(30)).copied().collect::<Vec<_>>().join("\n")
     }
@@ -325,8 +386,8 @@ pub fn binary(name: &str) -> eyre::Result<PathBuf> {
     found.ok_or_else(|| eyre::eyre!("{name} is not built: `make build`"))
 }
 
-/// In memory where that exists.
-fn temporary_folder() -> eyre::Result<tempfile::TempDir> {
+/// A folder that goes with the value, in memory where that exists.
+pub fn temporary_folder() -> eyre::Result<tempfile::TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("alys-");
     let memory = Path::new("/dev/shm");

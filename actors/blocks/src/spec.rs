@@ -128,7 +128,7 @@ impl Default for ExecutionSpec {
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The text is not TOML of this shape.
-    #[error("chain specification: {0}")]
+    #[error("chain specification")]
     Syntax(#[from] toml::de::Error),
     /// A value breaks a rule.
     #[error("chain specification: {0}")]

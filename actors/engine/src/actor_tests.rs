@@ -164,7 +164,7 @@ async fn a_database_that_cannot_be_used_ends_the_role_with_what_to_do() {
 
     std::fs::write(folder.path().join("engine.redb"), vec![7; 5_000]).unwrap();
     let ended = role(&folder).started.finished().await.err();
-    assert!(matches!(&ended, Some(ActorError::Broken(text)) if text.contains("move it away")), "{ended:?}");
+    assert!(matches!(&ended, Some(ActorError::Configuration(text)) if text.contains("move it away")), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ pub enum GovernanceError {
     #[error("configuration: {0}")]
     Configuration(String),
     /// The secret key cannot be used.
-    #[error("federation key: {0}")]
+    #[error("federation key")]
     Key(#[from] KeyError),
     /// A certificate file cannot be read.
     #[error("cannot read {what} `{}`", file.display())]
@@ -27,7 +27,7 @@ pub enum GovernanceError {
         source: std::io::Error,
     },
     /// Our own database cannot be opened or is damaged.
-    #[error("database: {0}")]
+    #[error("database")]
     Store(#[from] StoreError),
     /// Two valid histories of the chain: halt, sign nothing, and let people look.
     #[error("halted: {0}")]
@@ -40,6 +40,12 @@ pub enum GovernanceError {
 impl GovernanceError {
     /// Whether only a change of configuration or files helps.
     pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Configuration(_) | Self::Key(_) | Self::File { .. })
+        let damaged = matches!(self, Self::Store(StoreError::Foreign { .. } | StoreError::Damaged { .. }));
+        damaged || matches!(self, Self::Configuration(_) | Self::Key(_) | Self::File { .. })
+    }
+
+    /// Whether it works again when something outside has changed.
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Full { .. } | StoreError::InUse { .. }))
     }
 }

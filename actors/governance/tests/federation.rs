@@ -56,6 +56,11 @@ impl Running {
     }
 }
 
+fn write_private(file: &std::path::Path, text: &str) {
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 impl Federation {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -72,8 +77,7 @@ impl Federation {
         for (number, name) in NAMES.iter().enumerate() {
             federation.issue(name);
             let file = federation.file(&format!("{name}.secret"));
-            std::fs::write(&file, secret(number).display_secret().to_string()).unwrap();
-            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            write_private(&file, &secret(number).display_secret().to_string());
         }
         federation.issue("stream");
         federation
@@ -88,7 +92,7 @@ impl Federation {
         let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
         std::fs::write(self.file(&format!("{common_name}.pem")), params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        std::fs::write(self.file(&format!("{common_name}.key")), key.serialize_pem()).unwrap();
+        write_private(&self.file(&format!("{common_name}.key")), &key.serialize_pem());
     }
 
     /// What both chains have become is what everybody sees.

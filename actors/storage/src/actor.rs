@@ -130,7 +130,7 @@ impl RoleActor for StorageActor {
             Ok((store, head))
         });
         let opened = opened.await.unwrap_or_else(|died| Err(Fault::Damaged(format!("opening died: {died}"))));
-        let (store, head) = opened.map_err(|fault| fault.to_actor_error(&self.path()))?;
+        let (store, head) = opened.map_err(|fault| fault.at_start(&self.path()))?;
         self.progress.head.store(head.height, Ordering::Relaxed);
         let store = Arc::new(store);
         let faults = cx.local().clone();

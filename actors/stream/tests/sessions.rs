@@ -76,6 +76,7 @@ impl Authority {
         let (cert, key) = self.issue("stream");
         std::fs::write(self.file("stream.pem"), cert).unwrap();
         std::fs::write(self.file("stream.key"), key).unwrap();
+        std::fs::set_permissions(self.file("stream.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let tls = TlsFiles { ca: self.file("ca.pem"), cert: self.file("stream.pem"), key: self.file("stream.key") };
         Config { listen, tls, ..Config::default() }
     }

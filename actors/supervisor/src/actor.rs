@@ -112,6 +112,11 @@ impl SupervisorActor {
         }
         self.plan.console.report(self.now(), report);
         match report {
+            Report::Restarting { name, why, .. } if why.starts_with("exit") => self.show_last_words(name),
+            Report::Quarantined { name, ending: Ending::Code(_) } => self.show_last_words(name),
+            _ => {}
+        }
+        match report {
             Report::Quarantined { name, ending } if self.plan.fail_fast && !self.state.announced() => {
                 Err(self.hopeless(name, *ending))
             }
@@ -119,11 +124,22 @@ impl SupervisorActor {
         }
     }
 
+    fn last_lines(&self, name: &str) -> Vec<String> {
+        self.children.as_ref().map(|children| children.last_lines(name)).unwrap_or_default()
+    }
+
+    /// Only of one that ended by itself: a killed one said nothing, and its lines may be of the life before.
+    fn show_last_words(&self, name: &str) {
+        if let Some(said) = last_error(&self.last_lines(name)) {
+            self.plan.console.line(self.now(), &format!("{name} says: {}", without_class(&said)));
+        }
+    }
+
     /// Why `alys up` ends at once, with the child's own last words.
     fn hopeless(&self, name: &str, ending: Ending) -> ActorError {
-        let words = self.children.as_ref().map(|children| children.last_lines(name)).unwrap_or_default();
+        let words = self.last_lines(name);
         let said = last_error(&words).unwrap_or_else(|| words.join("\n"));
-        let text = format!("{name} cannot start ({ending}): {said}");
+        let text = format!("{name} cannot start: {}", without_class(&said));
         match ending {
             Ending::Code(exit::CONFIGURATION | exit::USAGE) => ActorError::Configuration(text),
             _ => ActorError::Broken(text),
@@ -296,16 +312,23 @@ impl SupervisorActor {
     /// The children go first: no role outlives its supervisor.
     async fn give_up(&mut self, error: ActorError) -> Result<(), ActorError> {
         self.drain().await;
-        self.plan.console.line(self.now(), &error.to_string());
         Err(error)
     }
 }
 
-/// What the last error line of a JSON log says; `None` when the lines are no such log.
+/// What the last line `ended` of a JSON log says, else its last error; `None` when the lines are no such log. Libraries
+/// complain after that line, while they are torn down.
 fn last_error(lines: &[String]) -> Option<String> {
     let parsed = lines.iter().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let error = parsed.into_iter().find(|line| line["level"] == "ERROR")?;
+    let errors: Vec<_> = parsed.filter(|line| line["level"] == "ERROR").collect();
+    let error = errors.iter().find(|line| line["message"] == "ended").or(errors.first())?;
     error["error"].as_str().or_else(|| error["message"].as_str()).map(str::to_owned)
+}
+
+/// A child's error without the class that its exit code has told.
+fn without_class(text: &str) -> &str {
+    let classes = ["error: ", "configuration: ", "broken: ", "temporary: ", "network: "];
+    classes.into_iter().find_map(|class| text.strip_prefix(class)).unwrap_or(text)
 }
 
 fn jitter() -> Jitter {
@@ -353,9 +376,11 @@ mod tests {
 
     #[test]
     fn people_read_the_error_and_not_its_json() {
-        let log = [r#"{"level":"ERROR","message":"ended","error":"port taken"}"#, r#"{"level":"INFO","message":"bye"}"#]
-            .map(str::to_owned);
-        assert_eq!(last_error(&log).as_deref(), Some("port taken"));
-        assert_eq!(last_error(&["plain words".to_owned()]), None);
+        let ended = r#"{"level":"ERROR","message":"ended","error":"configuration: port taken"}"#;
+        let late = r#"{"level":"ERROR","message":"a library was torn down"}"#;
+        let said = |lines: &[&str]| last_error(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(&[ended, late, "{}"]).as_deref().map(without_class), Some("port taken"));
+        assert_eq!(said(&["plain words", late]).as_deref(), Some("a library was torn down"));
+        assert_eq!(said(&[r#"{"level":"INFO","message":"bye"}"#, "plain words"]), None);
     }
 }

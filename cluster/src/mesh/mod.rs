@@ -125,7 +125,8 @@ impl Mesh {
 
 fn read_cookie(config: &ClusterConfig) -> Result<String, ActorError> {
     let path = config.cookie_file.display();
-    match std::fs::read_to_string(&config.cookie_file) {
+    let read = crate::private::check(&config.cookie_file).and_then(|()| std::fs::read_to_string(&config.cookie_file));
+    match read {
         Ok(cookie) if cookie.trim().len() >= 16 => Ok(cookie.trim().to_owned()),
         Ok(_) => Err(ActorError::Configuration(format!("cluster.cookie_file {path} must hold at least 16 characters"))),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ActorError::Configuration(format!(

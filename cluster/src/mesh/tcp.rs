@@ -60,6 +60,7 @@ impl Tls {
             roots.add(certificate).map_err(|cause| wrong(&config.ca_file, &cause))?;
         }
         let chain = certificates(&config.certificate_file)?;
+        crate::private::check(&config.key_file).map_err(|cause| wrong(&config.key_file, &cause))?;
         let key = PrivateKeyDer::from_pem_file(&config.key_file).map_err(|cause| wrong(&config.key_file, &cause))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let broken = |cause: rustls::Error| wrong(&config.certificate_file, &cause);

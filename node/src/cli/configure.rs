@@ -6,6 +6,7 @@ use crate::config::{Loaded, paths};
 use crate::failure::{Failure, OrFail as _, Outcome};
 use crate::io::table::{Output, json, print, table};
 use crate::prepare::files::read_secret;
+use crate::wiring::governance_config;
 
 pub(super) fn run(place: &Place, command: &Config) -> Outcome {
     let loaded = place.load_live()?;
@@ -39,7 +40,21 @@ fn check(loaded: &Loaded) -> Outcome {
     let spec = loaded.spec()?;
     alys_peg::federation::Federation::try_from(spec.as_ref()).or_configuration("the federation of the chain specification")?;
     config.bridge.check().map_err(Failure::configuration)?;
+    secrets(loaded)?;
+    print(&format!("{} is in order: chain {} (chain id {})\n", loaded.file.display(), spec.name, spec.chain_id));
+    Ok(())
+}
+
+/// Every file that a setting or a local governance node needs is there, and secret where it must be.
+pub(super) fn secrets(loaded: &Loaded) -> Outcome {
+    let spec = loaded.spec()?;
     let mut problems = Vec::new();
+    for member in 1..=loaded.config.local.governance {
+        let settings = governance_config(&loaded.config, &spec, Some(member))?;
+        for path in [settings.key_file, settings.tls.key] {
+            problems.extend(read_secret(&path).err().map(|failure| explained(&settings.name, &failure)));
+        }
+    }
     for (key, value) in loaded.layers.leaves() {
         let (table, name) = key.rsplit_once('.').map_or(("", key.as_str()), |(table, name)| (table, name));
         let table = table.rsplit('.').next().unwrap_or_default();
@@ -55,12 +70,16 @@ fn check(loaded: &Loaded) -> Outcome {
         if must_exist && !path.exists() {
             problems.push(format!("{key}: {} does not exist", path.display()));
         } else if secret && let Err(failure) = read_secret(path) {
-            problems.push(format!("{key}: {:#}", failure.report));
+            problems.push(explained(&key, &failure));
         }
     }
     if problems.is_empty() {
-        print(&format!("{} is in order: chain {} (chain id {})\n", loaded.file.display(), spec.name, spec.chain_id));
         return Ok(());
     }
     Err(Failure::configuration(problems.join("\n       ")).help("`alys up --dev` makes what a test chain needs"))
+}
+
+fn explained(what: &str, failure: &Failure) -> String {
+    let help = failure.help.as_deref().map(|help| format!(": {help}")).unwrap_or_default();
+    format!("{what}: {:#}{help}", failure.report)
 }

@@ -78,6 +78,15 @@ fn version(output: Output) -> Outcome {
     Ok(())
 }
 
+/// Runs a long-running process. Its tasks end with the process: torn down one by one they would complain in the log,
+/// behind the line that says why it ended.
+fn run_to_end<F: Future>(work: F) -> Outcome<F::Output> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(work);
+    std::mem::forget(runtime);
+    Ok(ended)
+}
+
 /// The runtime of every process. Two workers: a role is one handler at a time and its io; eight processes share a host.
 fn runtime() -> Outcome<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().or_temporary("cannot start threads")

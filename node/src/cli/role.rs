@@ -3,7 +3,7 @@
 use alys_supervisor::io::lifeline;
 
 use super::args::{Governance, Place, RoleArgs};
-use super::runtime;
+use super::run_to_end;
 use crate::failure::{OrFail as _, Outcome};
 use crate::io::table::print;
 use crate::wiring::{self, Launch};
@@ -18,8 +18,8 @@ pub(super) fn run(place: &Place, args: &RoleArgs) -> Outcome<u8> {
         up: args.up,
         verbose: args.verbose,
     };
-    let ended = runtime()?.block_on(Box::pin(wiring::role(launch)));
-    if let (true, Err(failure)) = (args.up, &ended) {
+    let ended = run_to_end(Box::pin(wiring::role(launch)))?;
+    if let (true, Err(failure)) = (args.up && !args.verbose, &ended) {
         // Standard error is the supervisor's log file there.
         print(&format!("{failure}\n"));
     }
@@ -29,7 +29,7 @@ pub(super) fn run(place: &Place, args: &RoleArgs) -> Outcome<u8> {
 pub(super) fn governance(place: &Place, args: &Governance) -> Outcome<u8> {
     arm(args.lifeline)?;
     let loaded = place.load()?;
-    runtime()?.block_on(Box::pin(wiring::governance(&loaded, args.member)))
+    run_to_end(Box::pin(wiring::governance(&loaded, args.member)))?
 }
 
 fn arm(lifeline: bool) -> Outcome {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::args::{Place, Up};
+use super::configure;
 use crate::config::{Override, load};
 use crate::failure::{Failure, OrFail as _, Outcome};
 use crate::prepare::files::Made;
@@ -25,6 +26,7 @@ pub(super) fn run(place: &Place, args: &Up) -> Outcome {
     // Checked here, before anything runs: a wrong setting is one message, not eight.
     let loaded = load(&file, &overrides).map_err(|failure| missing(failure, &file, args.dev))?;
     let spec = loaded.spec()?;
+    configure::secrets(&loaded)?;
     eprintln!("starting {} (chain id {}) in {}", spec.name, spec.chain_id, loaded.config.data_dir.display());
 
     let program = std::env::current_exe().or_bug("this program's own path is unknown")?;

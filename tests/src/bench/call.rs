@@ -3,6 +3,7 @@
 //! Both ends run in this binary: it starts itself again as the answering process. The baseline is what the crate gives
 //! out of the box: its own TCP listener on loopback, its derive, its `call_t`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,7 +92,9 @@ pub async fn answer(folder: &Path, bare_port: u16) -> eyre::Result<()> {
 /// Runs rounds against a started process, the two kinds of call in turn.
 pub async fn measure(rounds: usize) -> eyre::Result<Vec<Round>> {
     let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("cookie"), COOKIE)?;
+    let cookie = folder.path().join("cookie");
+    std::fs::write(&cookie, COOKIE)?;
+    std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o600))?;
     let bare_port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let _answering = Answering::start(folder.path(), bare_port)?;
 

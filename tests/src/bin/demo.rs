@@ -43,7 +43,7 @@ async fn main() -> eyre::Result<()> {
     };
     let mut alys = Alys::up(&bitcoind, options).await?;
     say(&format!("all roles ready after {:.1} s", begun.elapsed().as_secs_f64()));
-    println!("{}", alys.succeed(&["status"])?);
+    println!("{}", alys.succeed(&["status", "--wait", "30"])?);
 
     let interrupted = tokio::signal::ctrl_c();
     let demonstration = Demonstration::new(&bitcoind, &alys, arguments.confirmations, |step| say(&format!("{}: {}", step.what, step.result)));

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use alloy_primitives::B256;
+use alys_cluster::guard::guard;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableError};
 
 use super::snapshot::Snapshot;
@@ -90,7 +91,7 @@ impl StoreError {
 
     /// Whether starting again with the same configuration cannot help.
     pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::OtherChain { .. } | Self::OtherSchema { .. } | Self::InUse(_) | Self::Disk(..))
+        matches!(self, Self::Damaged(..) | Self::OtherChain { .. } | Self::OtherSchema { .. } | Self::InUse(_) | Self::Disk(..))
     }
 }
 
@@ -108,6 +109,12 @@ impl Store {
     /// # Errors
     /// See the module's table.
     pub fn open(folder: &Path, options: Options, genesis: &ExecutedBlock) -> Result<Self, StoreError> {
+        // The library panics on some altered files.
+        guard(|| Self::open_or_create(folder, options, genesis))
+            .unwrap_or_else(|panic| Err(StoreError::Damaged(folder.join(FILE), panic)))
+    }
+
+    fn open_or_create(folder: &Path, options: Options, genesis: &ExecutedBlock) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
         std::fs::create_dir_all(folder).map_err(|cause| StoreError::Disk(path.clone(), cause))?;
         let opened = redb::Builder::new().set_cache_size(options.cache_bytes).create(&path);
@@ -157,11 +164,14 @@ fn open_error(path: &Path, cause: DatabaseError) -> StoreError {
     let path = path.to_owned();
     match cause {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path),
-        DatabaseError::Storage(StorageError::Io(cause)) if cause.kind() != std::io::ErrorKind::InvalidData => {
-            StoreError::Disk(path, cause)
-        }
+        DatabaseError::Storage(StorageError::Io(cause)) if !is_damage(&cause) => StoreError::Disk(path, cause),
         other => StoreError::Damaged(path, other.to_string()),
     }
+}
+
+/// What the library makes of bytes that make no sense, or are not there.
+fn is_damage(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
 /// Schema and genesis of a database, `None` when it is new.

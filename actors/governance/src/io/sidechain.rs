@@ -22,6 +22,7 @@ impl Address {
     /// Reads the certificates. Nothing is connected yet.
     pub(crate) fn new(what: &'static str, url: &str, tls: &TlsConfig) -> Result<Self, GovernanceError> {
         let invalid = |cause: &dyn std::fmt::Display| GovernanceError::Configuration(format!("{what} `{url}`: {cause}"));
+        alys_cluster::private::check(&tls.key).map_err(|source| unreadable("tls.key", &tls.key, source))?;
         let identity = Identity::from_pem(read("tls.cert", &tls.cert)?, read("tls.key", &tls.key)?);
         let mut config =
             ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("tls.ca", &tls.ca)?)).identity(identity);
@@ -55,5 +56,9 @@ fn client(channel: Channel) -> GovernanceClient<Channel> {
 }
 
 fn read(what: &'static str, file: &Path) -> Result<Vec<u8>, GovernanceError> {
-    std::fs::read(file).map_err(|source| GovernanceError::File { what, file: file.to_owned(), source })
+    std::fs::read(file).map_err(|source| unreadable(what, file, source))
+}
+
+fn unreadable(what: &'static str, file: &Path, source: std::io::Error) -> GovernanceError {
+    GovernanceError::File { what, file: file.to_owned(), source }
 }

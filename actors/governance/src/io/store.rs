@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use alloy_primitives::B256;
 use alys_blocks::BurnRef;
+use alys_cluster::guard::guard;
 use alys_peg::{Fact, PayoutRecorded, WireError};
 use alys_proto::Height;
 use alys_proto::Message as _;
@@ -23,6 +24,7 @@ use crate::core::signed::{SignedBook, SignedPayout};
 
 const SCHEMA: u32 = 1;
 const FILE: &str = "governance.redb";
+const UNFINISHED: &str = "governance.redb.new";
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Height → `LedgerDelta`; only heights that state something.
 const FACTS: TableDefinition<u64, &[u8]> = TableDefinition::new("facts");
@@ -44,8 +46,20 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// redb says no: no space, in use by another process, damaged.
-    #[error("`{}`", .file.display())]
+    /// The disk is full.
+    #[error("no space is left for `{}`: nothing signed is lost; free space or enlarge the disk, the node then starts again by itself", .file.display())]
+    Full {
+        /// Which.
+        file: PathBuf,
+    },
+    /// Another process has it.
+    #[error("`{}` is open in another process: stop it, or give this node a data_dir of its own", .file.display())]
+    InUse {
+        /// Which.
+        file: PathBuf,
+    },
+    /// redb or the operating system says no.
+    #[error("`{}` cannot be used: check disk and permissions", .file.display())]
     Database {
         /// Which.
         file: PathBuf,
@@ -100,9 +114,22 @@ pub struct Found {
 impl Store {
     /// Opens or makes the database of one chain, and checks it.
     pub fn open(folder: &Path, genesis: Head) -> Result<(Self, Found), StoreError> {
+        // The library panics on some altered files.
+        guard(|| Self::open_or_create(folder, genesis))
+            .unwrap_or_else(|what| Err(StoreError::Damaged { file: folder.join(FILE), what }))
+    }
+
+    fn open_or_create(folder: &Path, genesis: Head) -> Result<(Self, Found), StoreError> {
         std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
         let file = folder.join(FILE);
-        let database = Database::create(&file).map_err(|cause| failed(&file, cause))?;
+        let unreadable = |cause: std::io::Error| failed(&file, redb::Error::Io(cause));
+        if !file.try_exists().map_err(unreadable)? {
+            create(folder, &file)?;
+        }
+        if std::fs::metadata(&file).map_err(unreadable)?.len() == 0 {
+            return Err(StoreError::Damaged { file, what: "the file is empty".into() });
+        }
+        let database = Database::open(&file).map_err(|cause| failed(&file, cause))?;
         let fresh = StoredState { schema: SCHEMA, genesis: genesis.hash, head: genesis, digest: B256::ZERO };
         let mut store = Self { file, database, state: fresh };
         let found = store.load()?;
@@ -267,6 +294,30 @@ fn chain(digest: B256, height: u64, bytes: &[u8]) -> B256 {
     B256::from(sha256::Hash::hash(&preimage).to_byte_array())
 }
 
+/// Beside its place and moved there when it is whole: an empty file is never a crash of ours.
+fn create(folder: &Path, file: &Path) -> Result<(), StoreError> {
+    let unfinished = folder.join(UNFINISHED);
+    let make = || -> Result<(), redb::Error> {
+        match std::fs::remove_file(&unfinished) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(redb::Error::Io(cause)),
+            _ => {}
+        }
+        drop(Database::create(&unfinished)?);
+        let moved = std::fs::rename(&unfinished, file).and_then(|()| std::fs::File::open(folder)?.sync_all());
+        moved.map_err(redb::Error::Io)
+    };
+    make().map_err(|cause| failed(file, cause))
+}
+
 fn failed(file: &Path, cause: impl Into<redb::Error>) -> StoreError {
-    StoreError::Database { file: file.to_owned(), source: Box::new(cause.into()) }
+    use std::io::ErrorKind::{InvalidData, QuotaExceeded, StorageFull, UnexpectedEof};
+    let (file, source) = (file.to_owned(), cause.into());
+    match &source {
+        redb::Error::Io(cause) if matches!(cause.kind(), StorageFull | QuotaExceeded) => StoreError::Full { file },
+        redb::Error::Io(cause) if !matches!(cause.kind(), InvalidData | UnexpectedEof) => {
+            StoreError::Database { file, source: Box::new(source) }
+        }
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => StoreError::InUse { file },
+        _ => StoreError::Damaged { file, what: source.to_string() },
+    }
 }

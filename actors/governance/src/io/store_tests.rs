@@ -60,7 +60,7 @@ fn another_chain_and_a_second_process_are_refused() {
     followed(&world, folder.path());
     let (mut store, _) = reopened(&world, folder.path()).unwrap();
     store.advance(genesis(&world), &[]).unwrap();
-    assert!(matches!(reopened(&world, folder.path()), Err(StoreError::Database { .. })), "in use");
+    assert!(matches!(reopened(&world, folder.path()), Err(StoreError::InUse { .. })), "in use");
     drop(store);
     let elsewhere = Head { hash: B256::repeat_byte(9), ..genesis(&world) };
     assert!(matches!(Store::open(folder.path(), elsewhere), Err(StoreError::Foreign { what: "another chain", .. })));

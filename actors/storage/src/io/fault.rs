@@ -79,6 +79,14 @@ impl Fault {
         }
     }
 
+    /// What the role ends with when it finds the fault at its start: a damaged file is as damaged at the next one.
+    pub fn at_start(&self, path: &Path) -> ActorError {
+        match (self, self.to_actor_error(path)) {
+            (Self::Damaged(_), ActorError::Broken(advice)) => ActorError::Configuration(advice),
+            (_, error) => error,
+        }
+    }
+
     /// The message with its cause.
     pub(crate) fn chain(&self) -> String {
         match std::error::Error::source(self) {

@@ -10,9 +10,9 @@
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use alys_cluster::guard::guard;
 use redb::{Database, ReadableDatabase as _, ReadableTable};
 
 use super::fault::Fault;
@@ -38,9 +38,8 @@ pub(crate) struct Store {
 impl Store {
     /// Opens or makes the database. Blocks; may take long after a crash without quick repair.
     pub(crate) fn open(config: &Config, chain: ChainId) -> Result<Self, Fault> {
-        // The library panics on some altered files when it is built with debug assertions.
-        catch_unwind(AssertUnwindSafe(|| Self::open_or_create(config, chain)))
-            .unwrap_or_else(|panic| Err(Fault::Damaged(panic_text(&*panic))))
+        // The library panics on some altered files.
+        guard(|| Self::open_or_create(config, chain)).unwrap_or_else(|panic| Err(Fault::Damaged(panic)))
     }
 
     fn open_or_create(config: &Config, chain: ChainId) -> Result<Self, Fault> {
@@ -62,12 +61,6 @@ impl Store {
     pub(crate) fn close(self) -> Result<(), Fault> {
         Ok(self.db.close()?)
     }
-}
-
-/// The text of a caught panic.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("the database library panicked").to_owned()
 }
 
 fn builder(config: &Config) -> redb::Builder {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use alys_cluster::guard::panic_text;
 use alys_proto::common::Done;
 use alys_proto::storage::{AppendWal, CommitBlock, Head, PutDocuments};
 use alys_proto::{Message, Refused, Reply};
 use tokio::sync::mpsc;
 
 use super::fault::Fault;
-use super::open::{Store, panic_text};
+use super::open::Store;
 use super::write::{self, WriteRefusal, Written};
 use crate::core::batch::{BatchLimits, Batcher};
 use crate::core::commit::CommitRefusal;

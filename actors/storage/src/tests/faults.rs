@@ -80,6 +80,8 @@ fn a_damaged_file_is_an_error_and_never_a_panic_or_a_new_chain() {
         let fault = Store::open(&config(&folder), CHAIN).unwrap_err();
         assert!(matches!(fault, Fault::Damaged(_)), "{name}: {fault}");
         assert!(text(&fault).contains("restore a backup"), "{name}");
+        let (running, starting) = (fault.to_actor_error(Path::new("x")), fault.at_start(Path::new("x")));
+        assert!(matches!((running, starting), (ActorError::Broken(_), ActorError::Configuration(_))), "{name}");
     }
 }
 

@@ -17,6 +17,8 @@ use crate::config::TlsFiles;
 pub(crate) enum TlsError {
     #[error("cannot read {what} `{}`: {cause}; `alys keys` makes certificates", file.display())]
     Read { what: &'static str, file: PathBuf, cause: rustls::pki_types::pem::Error },
+    #[error("cannot use {what} `{}`: {cause}", file.display())]
+    Private { what: &'static str, file: PathBuf, cause: std::io::Error },
     #[error("no certificate in `{}` (stream.tls)", .0.display())]
     Empty(PathBuf),
     #[error("the certificate authority `{}` cannot be used: {cause}", file.display())]
@@ -37,6 +39,8 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         .build()
         .map_err(|cause| authority(cause.to_string()))?;
     let chain = certificates("the certificate (stream.tls.cert)", &files.cert)?;
+    alys_cluster::private::check(&files.key)
+        .map_err(|cause| TlsError::Private { what: "the key (stream.tls.key)", file: files.key.clone(), cause })?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|cause| TlsError::Read {
         what: "the key (stream.tls.key)",
         file: files.key.clone(),

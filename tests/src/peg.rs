@@ -1,0 +1,47 @@
+//! Deposits as tests make them.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use alloy_signer_local::PrivateKeySigner;
+use alys_proto::Sats;
+use bitcoin::{Amount, Txid};
+use eyre::ensure;
+
+use crate::bitcoind::Bitcoind;
+use crate::cluster::{Alys, wait};
+use crate::ethereum::random_key;
+
+/// Long on a loaded machine; a healthy one needs a second or two.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends coins to the federation for an account on the sidechain. Not yet in a Bitcoin block.
+pub async fn deposit(bitcoind: &Bitcoind, alys: &Alys, to: Address, amount: Sats) -> eyre::Result<Txid> {
+    let address = alys.federation().await?.address.parse::<bitcoin::Address<_>>()?.assume_checked();
+    bitcoind.deposit(&address, Amount::from_sat(amount.0), to.as_slice()).await
+}
+
+/// Waits until the account has coins, which must be exactly these.
+pub async fn minted(alys: &Alys, to: Address, amount: Sats) -> eyre::Result<()> {
+    let balance = wait("the deposit to be minted", PATIENCE, async || {
+        let balance = alys.ethereum().balance(to).await?;
+        Ok((balance > U256::ZERO).then_some(balance))
+    })
+    .await?;
+    ensure!(balance == wei(amount), "minted {balance} wei for {amount} BTC");
+    Ok(())
+}
+
+/// A fresh account with coins of a real deposit.
+pub async fn funded(bitcoind: &Bitcoind, alys: &Alys, amount: Sats) -> eyre::Result<PrivateKeySigner> {
+    let owner = random_key();
+    deposit(bitcoind, alys, owner.address(), amount).await?;
+    bitcoind.mine(alys.federation().await?.confirmations.into()).await?;
+    minted(alys, owner.address(), amount).await?;
+    Ok(owner)
+}
+
+/// The sidechain's unit.
+pub fn wei(amount: Sats) -> U256 {
+    U256::from(amount.to_wei().0)
+}
