@@ -11,24 +11,17 @@ const GRPC_PACKAGE: &str = "alys.governance";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let mut files: Vec<PathBuf> = std::fs::read_dir("proto/alys")?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir("proto/alys")?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.sort();
 
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).open_files(&files)?;
     let descriptors = compiler.file_descriptor_set();
-    let generator = Generator {
-        grpc: tonic_prost_build::configure().service_generator(),
-        pool: compiler.descriptor_pool(),
-    };
+    let generator = Generator { grpc: tonic_prost_build::configure().service_generator(), pool: compiler.descriptor_pool() };
 
     let mut config = prost_build::Config::new();
-    config
-        .service_generator(Box::new(generator))
-        .include_file("packages.rs")
-        .compile_fds(descriptors)?;
+    config.service_generator(Box::new(generator)).include_file("packages.rs").compile_fds(descriptors)?;
     Ok(())
 }
 
@@ -69,7 +62,10 @@ impl Inbox<'_> {
                 writeln!(out, "impl crate::wire::Tell<Inbox> for {input} {{ const NAME: &'static str = \"{name}\"; }}")?;
             } else {
                 let output = &method.output_type;
-                writeln!(out, "impl crate::wire::Ask<Inbox> for {input} {{ type Reply = {output}; const NAME: &'static str = \"{name}\"; }}")?;
+                writeln!(
+                    out,
+                    "impl crate::wire::Ask<Inbox> for {input} {{ type Reply = {output}; const NAME: &'static str = \"{name}\"; }}"
+                )?;
             }
         }
         Ok(())
@@ -109,14 +105,20 @@ impl Inbox<'_> {
             )?;
         }
         writeln!(out, "    ];")?;
-        writeln!(out, "    fn decode(name: &str, body: &[u8], port: Option<crate::wire::ReplyPort>) -> Result<Self, crate::wire::Refused> {{")?;
+        writeln!(
+            out,
+            "    fn decode(name: &str, body: &[u8], port: Option<crate::wire::ReplyPort>) -> Result<Self, crate::wire::Refused> {{"
+        )?;
         writeln!(out, "        match name {{")?;
         for method in methods {
             let name = &method.proto_name;
             if told(method) {
                 writeln!(out, "            \"{name}\" => crate::wire::decode_told(body, port).map(Self::{name}),")?;
             } else {
-                writeln!(out, "            \"{name}\" => crate::wire::decode_asked(body, port).map(|(m, r)| Self::{name}(m, r)),")?;
+                writeln!(
+                    out,
+                    "            \"{name}\" => crate::wire::decode_asked(body, port).map(|(m, r)| Self::{name}(m, r)),"
+                )?;
             }
         }
         writeln!(out, "            _ => Err(crate::wire::refuse(port, crate::wire::Refused::Unknown(name.to_owned()))),")?;
@@ -137,10 +139,8 @@ impl Inbox<'_> {
     fn option(&self, method: &Method, name: &str) -> usize {
         let service_name = format!("{}.{}", self.service.package, self.service.proto_name);
         let service = self.pool.get_service_by_name(&service_name).expect("the service was compiled from this pool");
-        let descriptor = service
-            .methods()
-            .find(|m| m.name() == method.proto_name)
-            .expect("the method was compiled from this pool");
+        let descriptor =
+            service.methods().find(|m| m.name() == method.proto_name).expect("the method was compiled from this pool");
         let extension = self.pool.get_extension_by_name(name).expect("options.proto declares it");
         match descriptor.options().get_extension(&extension).as_ref() {
             Value::EnumNumber(number) => usize::try_from(*number).expect("options.proto has no negative numbers"),

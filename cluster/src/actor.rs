@@ -104,8 +104,13 @@ impl<L: Send + 'static> LocalSender<L> {
 
     /// Queues a message.
     pub fn send(&self, message: L) {
-        let ticket =
-            Ticket { name: "local", lane: Lane::Normal, backpressure: BackpressureStrategy::NeverDrop, bytes: 0, arrived: Instant::now() };
+        let ticket = Ticket {
+            name: "local",
+            lane: Lane::Normal,
+            backpressure: BackpressureStrategy::NeverDrop,
+            bytes: 0,
+            arrived: Instant::now(),
+        };
         // Zero bytes under `NeverDrop` are always queued.
         let _queued = self.mailbox.push(ticket, Item::Local(message));
     }

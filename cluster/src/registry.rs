@@ -91,8 +91,12 @@ impl Registry {
         let mut newest: BTreeMap<(Role, String), (Identity, ActorRef<Wire>)> = BTreeMap::new();
         for ((kind, (role, instance, started_millis, incarnation)), port) in &table.ports {
             if *kind == Kind::Inspector {
-                let identity =
-                    Identity { role: *role, instance: instance.clone(), incarnation: *incarnation, started_millis: *started_millis };
+                let identity = Identity {
+                    role: *role,
+                    instance: instance.clone(),
+                    incarnation: *incarnation,
+                    started_millis: *started_millis,
+                };
                 newest.insert((*role, instance.clone()), (identity, port.clone()));
             }
         }
@@ -200,8 +204,11 @@ impl Cluster {
 
     /// The inspector of an instance, which answers even while the role's handler hangs.
     pub fn inspector(&self, role: Role, instance: &str) -> Option<Remote<cluster::Inbox>> {
-        let (_, port) =
-            self.registry.inspectors().into_iter().find(|(identity, _)| identity.role == role && identity.instance == instance)?;
+        let (_, port) = self
+            .registry
+            .inspectors()
+            .into_iter()
+            .find(|(identity, _)| identity.role == role && identity.instance == instance)?;
         Some(Remote::new(Route::Direct(port, "inspector"), self.sender.clone()))
     }
 

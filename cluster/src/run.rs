@@ -140,9 +140,8 @@ async fn connect(config: &ClusterConfig, identity: &Identity) -> Result<Cluster,
 }
 
 async fn open_port(kind: Kind, identity: &Identity, deliver: Deliver) -> Result<ActorRef<Wire>, ActorError> {
-    let (port, _) = Port::spawn(None, Port, deliver)
-        .await
-        .map_err(|cause| ActorError::Broken(format!("cannot open a port: {cause}")))?;
+    let (port, _) =
+        Port::spawn(None, Port, deliver).await.map_err(|cause| ActorError::Broken(format!("cannot open a port: {cause}")))?;
     ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity), vec![port.get_cell()]);
     Ok(port)
 }

@@ -24,7 +24,9 @@ impl RoleActor for Echo {
 
     async fn handle(&mut self, _cx: &Cx<Self>, message: storage::Inbox) -> Result<(), ActorError> {
         match message {
-            storage::Inbox::GetHead(_, reply) => reply.send(storage::Head { height: u64::from(std::process::id()), hash: vec![] }),
+            storage::Inbox::GetHead(_, reply) => {
+                reply.send(storage::Head { height: u64::from(std::process::id()), hash: vec![] })
+            }
             storage::Inbox::GetBlocks(_, reply) => {
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 reply.refuse(Refused::Failed("too slow to be asked".into()));

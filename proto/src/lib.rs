@@ -24,9 +24,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
-pub use generated::alys::{bridge, chain, cluster, common, engine, governance, network, storage, stream, supervisor, sync};
-pub use generated::alys::{BackpressureStrategy, Lane};
 pub use cause::Cause;
+pub use generated::alys::{BackpressureStrategy, Lane};
+pub use generated::alys::{bridge, chain, cluster, common, engine, governance, network, storage, stream, supervisor, sync};
 pub use prost::Message;
 pub use role::Role;
 pub use units::{Epoch, Height, Sats, Slot, Wei};

@@ -6,16 +6,8 @@ use std::str::FromStr;
 pub use crate::generated::alys::cluster::Role;
 
 /// The eight roles of a cluster, in start order: each comes after all that it depends on.
-pub const ROLES: [Role; 8] = [
-    Role::Supervisor,
-    Role::Storage,
-    Role::Engine,
-    Role::Chain,
-    Role::Bridge,
-    Role::Stream,
-    Role::Network,
-    Role::Sync,
-];
+pub const ROLES: [Role; 8] =
+    [Role::Supervisor, Role::Storage, Role::Engine, Role::Chain, Role::Bridge, Role::Stream, Role::Network, Role::Sync];
 
 impl Role {
     /// The name on the command line, in config, metrics and logs.

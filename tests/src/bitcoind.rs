@@ -300,9 +300,9 @@ fn command(directory: &Path, ports: Ports) -> Command {
 }
 
 async fn launch(directory: &Path, ports: Ports) -> eyre::Result<(Child, Client)> {
-    let mut process = command(directory, ports).spawn().wrap_err_with(|| {
-        format!("{} does not start; run tests/tools/install-bitcoind.sh", program().display())
-    })?;
+    let mut process = command(directory, ports)
+        .spawn()
+        .wrap_err_with(|| format!("{} does not start; run tests/tools/install-bitcoind.sh", program().display()))?;
     match wait_until_ready(&mut process, directory, ports).await {
         Ok(client) => Ok((process, client)),
         Err(cause) => {

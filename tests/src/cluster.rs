@@ -147,7 +147,10 @@ impl Alys {
     /// Joins the mesh as a hidden node, once the cluster's files are there.
     pub async fn attach(&mut self) -> eyre::Result<()> {
         let config_file = self.data_dir().join("alys.toml");
-        wait("the first run to write its configuration", Duration::from_secs(10), async || Ok(config_file.exists().then_some(()))).await?;
+        wait("the first run to write its configuration", Duration::from_secs(10), async || {
+            Ok(config_file.exists().then_some(()))
+        })
+        .await?;
         let loaded = alys::config::load(&config_file, &[]).map_err(|failure| eyre::eyre!("{failure}"))?;
         self.cluster = Some(alys_cluster::attach(&loaded.config.cluster).await?);
         Ok(())

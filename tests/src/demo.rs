@@ -109,7 +109,18 @@ impl<'a> Demonstration<'a> {
         write_key(owner, &key_file)?;
         let key_file = key_file.display().to_string();
         let amount = BURN.to_string();
-        self.alys.succeed(&["peg-out", "--amount", &amount, "--to", &target.to_string(), "--key-file", &key_file, "--no-follow", "--rpc", ethereum.url()])?;
+        self.alys.succeed(&[
+            "peg-out",
+            "--amount",
+            &amount,
+            "--to",
+            &target.to_string(),
+            "--key-file",
+            &key_file,
+            "--no-follow",
+            "--rpc",
+            ethereum.url(),
+        ])?;
         let peg_out = self.peg_out_where("the burn to be seen", |peg_out| !peg_out.state.is_empty()).await?;
         let left = ethereum.balance(owner.address()).await?;
         let cost = wei(DEPOSIT) - spent - wei(BURN) - left;

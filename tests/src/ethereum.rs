@@ -54,7 +54,8 @@ impl Receipt {
 impl Ethereum {
     /// Connects to nothing yet.
     pub fn new(url: &str) -> eyre::Result<Self> {
-        let transport = BitreqHttpTransport::builder().url(url).wrap_err("Eth JSON-RPC address")?.timeout(Duration::from_secs(10)).build();
+        let transport =
+            BitreqHttpTransport::builder().url(url).wrap_err("Eth JSON-RPC address")?.timeout(Duration::from_secs(10)).build();
         Ok(Self { client: Client::with_transport(transport), url: url.to_owned() })
     }
 

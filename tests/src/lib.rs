@@ -5,6 +5,6 @@ pub mod bitcoind;
 pub mod cluster;
 pub mod demo;
 pub mod ethereum;
+pub mod full_node;
 pub mod peg;
 pub mod processes;
-pub mod full_node;

@@ -52,7 +52,8 @@ pub fn of(data_dir: &Path) -> eyre::Result<Vec<Process>> {
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
         // A process may end while we look; a zombie has no command line.
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let arguments: Vec<String> = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let arguments: Vec<String> =
+            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         if arguments.iter().any(|argument| argument.contains(&own)) {
             found.push(Process { pid, arguments });
         }

@@ -111,7 +111,10 @@ impl SmallDisk {
     /// `None`, with the reason on standard error, where we may not mount.
     fn new(mebibytes: u32) -> eyre::Result<Option<Self>> {
         let disk = Self { folder: temporary_folder()? };
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"]).arg(disk.folder.path()).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"])
+            .arg(disk.folder.path())
+            .output();
         match mounted {
             Ok(output) if output.status.success() => Ok(Some(disk)),
             _ => {

@@ -85,13 +85,33 @@ fn remove(file: &Path) -> eyre::Result<()> {
 fn a_wrong_configuration_names_the_line_and_the_setting() -> eyre::Result<()> {
     refused_all(&[
         case("no configuration", |dir| remove(&dir.join("alys.toml")), &["alys.toml", "alys up --dev"]),
-        case("unknown section", |dir| replace(&dir.join("alys.toml"), "[local]", "[locale]"), &["alys.toml", "line 10", "locale"]),
-        case("unknown key", |dir| replace(&dir.join("alys.toml"), "governance =", "goverment ="), &["alys.toml", "goverment", "governance"]),
-        case("wrong type", |dir| replace(&dir.join("alys.toml"), "governance = 3", "governance = 'three'"), &["alys.toml", "three", "u32"]),
+        case(
+            "unknown section",
+            |dir| replace(&dir.join("alys.toml"), "[local]", "[locale]"),
+            &["alys.toml", "line 10", "locale"],
+        ),
+        case(
+            "unknown key",
+            |dir| replace(&dir.join("alys.toml"), "governance =", "goverment ="),
+            &["alys.toml", "goverment", "governance"],
+        ),
+        case(
+            "wrong type",
+            |dir| replace(&dir.join("alys.toml"), "governance = 3", "governance = 'three'"),
+            &["alys.toml", "three", "u32"],
+        ),
         case("not TOML", |dir| Ok(std::fs::write(dir.join("alys.toml"), [0xff, 0xfe, 0])?), &["alys.toml"]),
         case("no specification", |dir| remove(&dir.join("chain.toml")), &["chain.toml", "chain_spec_file", "alys up --dev"]),
-        case("unknown key in the specification", |dir| replace(&dir.join("chain.toml"), "threshold", "treshold"), &["chain.toml", "treshold"]),
-        case("a rule of the specification", |dir| replace(&dir.join("chain.toml"), "threshold = 2", "threshold = 9"), &["chain.toml", "federation.threshold"]),
+        case(
+            "unknown key in the specification",
+            |dir| replace(&dir.join("chain.toml"), "threshold", "treshold"),
+            &["chain.toml", "treshold"],
+        ),
+        case(
+            "a rule of the specification",
+            |dir| replace(&dir.join("chain.toml"), "threshold = 2", "threshold = 9"),
+            &["chain.toml", "federation.threshold"],
+        ),
     ])?;
     let folder = prepared()?;
     let wrong = |set: &str, words: &[&str]| refused(set, folder.path(), &[set.to_owned()], CONFIGURATION, words);
@@ -109,8 +129,16 @@ fn a_missing_or_open_key_is_named_with_its_remedy() -> eyre::Result<()> {
         case("no cookie", |dir| remove(&dir.join("cookie")), &["cookie", "alys up --dev"]),
         case("no TLS key", |dir| remove(&dir.join("tls/stream.key")), &["stream.key", "stream.tls.key"]),
         case("open validator key", |dir| open_to_all(&dir.join("keys/validator.key")), &["644", "chmod 600", "validator.key"]),
-        case("open federation key", |dir| open_to_all(&dir.join("keys/governance-3.key")), &["644", "chmod 600", "governance-3.key"]),
-        case("open member's TLS key", |dir| open_to_all(&dir.join("tls/governance-1.key")), &["644", "chmod 600", "governance-1.key"]),
+        case(
+            "open federation key",
+            |dir| open_to_all(&dir.join("keys/governance-3.key")),
+            &["644", "chmod 600", "governance-3.key"],
+        ),
+        case(
+            "open member's TLS key",
+            |dir| open_to_all(&dir.join("tls/governance-1.key")),
+            &["644", "chmod 600", "governance-1.key"],
+        ),
         case("open TLS key", |dir| open_to_all(&dir.join("tls/stream.key")), &["644", "chmod 600", "stream.key"]),
         case("open cookie", |dir| open_to_all(&dir.join("cookie")), &["644", "chmod 600", "cookie"]),
         case("open network identity", |dir| open_to_all(&dir.join("network/p2p.key")), &["chmod 600", "p2p.key"]),

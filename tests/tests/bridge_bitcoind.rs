@@ -32,7 +32,11 @@ async fn a_deposit_is_detected_confirmed_announced_and_valid() {
     world.announced().await;
 
     let view = world.caught_up().await;
-    let question = |proof: &common::PegInProof, view| ValidatePegOperations { bitcoin_view: Some(message(view)), peg_ins: vec![proof.clone()], settlements: vec![] };
+    let question = |proof: &common::PegInProof, view| ValidatePegOperations {
+        bitcoin_view: Some(message(view)),
+        peg_ins: vec![proof.clone()],
+        settlements: vec![],
+    };
     let ask = async |question| world.bridge.remote.ask(question).await.unwrap();
     assert_eq!(ask(question(&proof, view)).await.verdict(), Verdict::Valid);
     let mut richer = proof.clone();
@@ -70,7 +74,8 @@ async fn a_claim_in_a_lost_block_is_not_valid() {
     world.bitcoind.reorganise(N).await.unwrap();
     let new_view = world.caught_up().await;
     for (view, verdict) in [(view, Verdict::Lagging), (new_view, Verdict::Invalid)] {
-        let question = ValidatePegOperations { bitcoin_view: Some(message(view)), peg_ins: vec![proof.clone()], settlements: vec![] };
+        let question =
+            ValidatePegOperations { bitcoin_view: Some(message(view)), peg_ins: vec![proof.clone()], settlements: vec![] };
         assert_eq!(world.bridge.remote.ask(question).await.unwrap().verdict(), verdict);
     }
 }

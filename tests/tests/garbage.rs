@@ -62,8 +62,12 @@ impl Connection {
         let mut answer = [0; 4_096];
         // The other side may refuse and close at any byte: that is what we want of it.
         let _refused = match &mut self {
-            Self::Tcp(stream) => stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).and_then(|()| stream.read(&mut answer)),
-            Self::Unix(stream) => stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).and_then(|()| stream.read(&mut answer)),
+            Self::Tcp(stream) => {
+                stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).and_then(|()| stream.read(&mut answer))
+            }
+            Self::Unix(stream) => {
+                stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).and_then(|()| stream.read(&mut answer))
+            }
         };
     }
 }

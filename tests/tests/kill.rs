@@ -71,7 +71,8 @@ async fn a_cluster_killed_whole_with_a_deposit_under_way_mints_it_once_when_it_i
     let pids = alys.pids().await?;
     bitcoind.mine(CONFIRMATIONS).await?;
     alys.kill_parent()?;
-    wait("all roles to end", Duration::from_secs(10), async || Ok((!pids.iter().any(|pid| is_alive(*pid))).then_some(()))).await?;
+    wait("all roles to end", Duration::from_secs(10), async || Ok((!pids.iter().any(|pid| is_alive(*pid))).then_some(())))
+        .await?;
     alys.resume().await?;
     minted(&alys, &owner, 1).await?;
     let balance = alys.ethereum().balance(owner.address()).await?;
@@ -91,7 +92,18 @@ async fn burn(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> eyr
     let key_file = alys.data_dir().join("owner.key");
     write_key(owner, &key_file)?;
     let key_file = key_file.display().to_string();
-    alys.succeed(&["peg-out", "--amount", &BURN.to_string(), "--to", &target.to_string(), "--key-file", &key_file, "--no-follow", "--rpc", alys.ethereum().url()])?;
+    alys.succeed(&[
+        "peg-out",
+        "--amount",
+        &BURN.to_string(),
+        "--to",
+        &target.to_string(),
+        "--key-file",
+        &key_file,
+        "--no-follow",
+        "--rpc",
+        alys.ethereum().url(),
+    ])?;
     Ok(target)
 }
 
@@ -126,14 +138,16 @@ async fn paid(bitcoind: &Bitcoind, alys: &Alys, burns: u32, target: &bitcoin::Ad
     .await?;
     let received: Vec<serde_json::Value> =
         bitcoind.call("listreceivedbyaddress", &[0.into(), false.into(), false.into(), target.to_string().into()]).await?;
-    let transactions = received.first().and_then(|entry| entry.get("txids")).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+    let transactions =
+        received.first().and_then(|entry| entry.get("txids")).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
     ensure!(transactions == 1, "burn {burns} was paid by {transactions} transactions");
     Ok(())
 }
 
 async fn exactly_once(alys: &Alys, deposits: u64) -> eyre::Result<()> {
     let pegs = alys.pegs().await?;
-    let outpoints: BTreeSet<_> = pegs.peg_ins.iter().filter_map(|peg_in| peg_in.outpoint.clone()).map(|o| (o.txid, o.vout)).collect();
+    let outpoints: BTreeSet<_> =
+        pegs.peg_ins.iter().filter_map(|peg_in| peg_in.outpoint.clone()).map(|o| (o.txid, o.vout)).collect();
     ensure!(outpoints.len() == usize::try_from(deposits)?, "{} deposits are listed, not {deposits}", outpoints.len());
     ensure!(pegs.peg_ins.iter().all(|peg_in| peg_in.state == "minted"), "a deposit is not minted");
     ensure!(pegs.peg_outs.len() == VICTIMS.len(), "{} burns are listed", pegs.peg_outs.len());

@@ -77,7 +77,8 @@ fn roles_have_all_columns(rows: &[Value]) -> eyre::Result<()> {
     for role in [Role::Storage, Role::Engine, Role::Chain] {
         ensure!(row(rows, role.name())?["head"].as_u64() >= Some(1), "{role} shows no head: {:#}", row(rows, role.name())?);
     }
-    let incarnations: BTreeSet<_> = rows.iter().filter_map(|row| row["incarnation"].as_str()).filter(|text| !text.is_empty()).collect();
+    let incarnations: BTreeSet<_> =
+        rows.iter().filter_map(|row| row["incarnation"].as_str()).filter(|text| !text.is_empty()).collect();
     ensure!(incarnations.len() == ROLES.len(), "two processes have one incarnation: {incarnations:?}");
     Ok(())
 }
@@ -86,7 +87,9 @@ fn roles_have_all_columns(rows: &[Value]) -> eyre::Result<()> {
 fn the_operating_system_agrees(alys: &Alys, rows: &[Value]) -> eyre::Result<()> {
     let running = processes::of(alys.data_dir())?;
     ensure!(running.len() == INSTANCES.len(), "not eleven processes: {running:#?}");
-    let says = |pid: Option<u64>, words: &[&str]| running.iter().any(|process| Some(u64::from(process.pid)) == pid && process.runs(words));
+    let says = |pid: Option<u64>, words: &[&str]| {
+        running.iter().any(|process| Some(u64::from(process.pid)) == pid && process.runs(words))
+    };
     for role in ROLES {
         ensure!(says(row(rows, role.name())?["pid"].as_u64(), &["role", role.name()]), "{role}: {running:#?}");
     }

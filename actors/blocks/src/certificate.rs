@@ -142,13 +142,8 @@ impl Certificate {
             if !signed.insert(validator) {
                 return Err(CertificateError::Repeated(validator));
             }
-            let vote = Vote {
-                kind: VoteKind::Precommit.code(),
-                height: self.height,
-                round: self.round,
-                block: self.block,
-                validator,
-            };
+            let vote =
+                Vote { kind: VoteKind::Precommit.code(), height: self.height, round: self.round, block: self.block, validator };
             if !verify_signature(&validator, &domain.vote_root(&vote), &commit.signature) {
                 return Err(CertificateError::BadSignature(validator));
             }

@@ -152,13 +152,25 @@ impl ChainSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         let members = u32::try_from(self.federation.members.len()).unwrap_or(u32::MAX);
         let rules = [
-            (self.slot_millis >= 1_000 && self.slot_millis.is_multiple_of(1_000), "slot_millis must be whole seconds, at least 1000"),
+            (
+                self.slot_millis >= 1_000 && self.slot_millis.is_multiple_of(1_000),
+                "slot_millis must be whole seconds, at least 1000",
+            ),
             (!self.validators.is_empty() && self.validators.len() <= 256, "validators: between 1 and 256 are needed"),
             (members <= 20, "federation.members: at most 20"),
-            (self.federation.threshold >= 1 && self.federation.threshold <= members, "federation.threshold must be between 1 and the number of members"),
+            (
+                self.federation.threshold >= 1 && self.federation.threshold <= members,
+                "federation.threshold must be between 1 and the number of members",
+            ),
             (self.bitcoin.confirmations >= 1, "bitcoin.confirmations must be at least 1"),
-            (self.peg.min_fee_rate >= 1 && self.peg.min_fee_rate <= self.peg.max_fee_rate, "peg.min_fee_rate must be at least 1 and at most peg.max_fee_rate"),
-            (self.peg.max_burns_per_payout >= 1 && self.peg.max_burns_per_payout <= 512, "peg.max_burns_per_payout must be between 1 and 512"),
+            (
+                self.peg.min_fee_rate >= 1 && self.peg.min_fee_rate <= self.peg.max_fee_rate,
+                "peg.min_fee_rate must be at least 1 and at most peg.max_fee_rate",
+            ),
+            (
+                self.peg.max_burns_per_payout >= 1 && self.peg.max_burns_per_payout <= 512,
+                "peg.max_burns_per_payout must be between 1 and 512",
+            ),
             (self.execution.gas_limit >= 5_000_000, "execution.gas_limit must be at least 5000000"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {

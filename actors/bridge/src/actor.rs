@@ -200,11 +200,13 @@ impl RoleActor for BridgeActor {
     type Local = Local;
 
     async fn start(&mut self, cx: &Cx<Self>) -> Result<(), ActorError> {
-        let wallet = FederationWallet::new(&self.rules.federation).map_err(|error| ActorError::Configuration(error.to_string()))?;
+        let wallet =
+            FederationWallet::new(&self.rules.federation).map_err(|error| ActorError::Configuration(error.to_string()))?;
         let ledger = load::ledger(&self.peers.storage, &self.rules.spec).await?;
         let documents = load::documents(&self.peers.storage).await?;
         let (state, effects) = State::restore(self.rules.clone(), ledger, &documents);
-        let (config, bitcoind, peers, local) = (self.config.clone(), self.bitcoind.clone(), self.peers.clone(), cx.local().clone());
+        let (config, bitcoind, peers, local) =
+            (self.config.clone(), self.bitcoind.clone(), self.peers.clone(), cx.local().clone());
         let outbox = Outbox::start(Door { config, bitcoind, peers, wallet, local });
         for effect in effects {
             outbox.push(Outgoing { effect, reply: None });
@@ -233,7 +235,9 @@ impl RoleActor for BridgeActor {
             }
             Inbox::FederationSignatures(message, reply) => self.signatures(message, reply),
             Inbox::FederationConfigUpdate(_, reply) => {
-                reply.refuse(Refused::Failed("the federation of this chain is the one of its specification; rotation is not activated".into()));
+                reply.refuse(Refused::Failed(
+                    "the federation of this chain is the one of its specification; rotation is not activated".into(),
+                ));
                 Ok(())
             }
             Inbox::GetFederation(_, reply) => {

@@ -54,7 +54,11 @@ impl Test {
                     assert_eq!(question.owner, "bridge");
                     prefixes += 1;
                     let found = documents.iter().filter(|(key, _)| key.starts_with(&question.prefix));
-                    let document = |(key, value): (&String, &Vec<u8>)| Document { owner: "bridge".into(), key: key.clone(), value: value.clone() };
+                    let document = |(key, value): (&String, &Vec<u8>)| Document {
+                        owner: "bridge".into(),
+                        key: key.clone(),
+                        value: value.clone(),
+                    };
                     reply.send(Documents { documents: found.map(document).collect() });
                 }
                 _ => panic!("nothing else is asked at the start"),

@@ -264,7 +264,8 @@ fn payout(request: &chain::ProposePayout) -> Result<Claim, String> {
 
 fn settlement(request: &chain::PayoutConfirmed) -> Result<Claim, String> {
     let block = request.bitcoin_block.as_ref().and_then(bitcoin::tip).ok_or("bitcoin_block is missing or malformed")?;
-    let proof = InclusionProof::from_parts(&request.txid, &request.merkle_proof, block.height).map_err(|cause| cause.to_string())?;
+    let proof =
+        InclusionProof::from_parts(&request.txid, &request.merkle_proof, block.height).map_err(|cause| cause.to_string())?;
     Ok(Claim::Settlement { proof: Box::new(proof), bitcoin_hash: block.hash })
 }
 

@@ -139,7 +139,8 @@ fn on_storage(
     match message {
         storage::Inbox::GetHead(_, reply) => reply.send(head(blocks)),
         storage::Inbox::GetBlocks(wanted, reply) => {
-            let found = blocks.iter().filter(|block| block.height >= wanted.from_height).take(wanted.limit as usize).cloned().collect();
+            let found =
+                blocks.iter().filter(|block| block.height >= wanted.from_height).take(wanted.limit as usize).cloned().collect();
             reply.send(storage::Blocks { blocks: found });
         }
         storage::Inbox::GetLedger(_, reply) => {
@@ -170,7 +171,11 @@ fn on_storage(
 }
 
 fn on_engine(executed: &mut (u64, B256), forgets: &mut bool, order: &mut Vec<&'static str>, message: engine::Inbox) {
-    let head = |executed: &(u64, B256)| engine::ExecutionHead { number: executed.0, block_hash: executed.1.to_vec(), state_root: vec![0; 32] };
+    let head = |executed: &(u64, B256)| engine::ExecutionHead {
+        number: executed.0,
+        block_hash: executed.1.to_vec(),
+        state_root: vec![0; 32],
+    };
     match message {
         engine::Inbox::GetExecutionHead(_, reply) => reply.send(head(executed)),
         engine::Inbox::BuildBlockRequest(request, reply) => {
@@ -201,7 +206,11 @@ fn on_engine(executed: &mut (u64, B256), forgets: &mut bool, order: &mut Vec<&'s
         engine::Inbox::ExecuteBlock(request, reply) => {
             let payload = alys_blocks::decode_payload(&request.payload).unwrap();
             let block_hash = el_hash(&payload).to_vec();
-            reply.send(engine::ExecutionResult { status: Executed::Valid.into(), block_hash, ..engine::ExecutionResult::default() });
+            reply.send(engine::ExecutionResult {
+                status: Executed::Valid.into(),
+                block_hash,
+                ..engine::ExecutionResult::default()
+            });
         }
         engine::Inbox::CommitExecution(commit, reply) => {
             if std::mem::take(forgets) {

@@ -43,7 +43,14 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(crate) fn new(state: State, effects: Vec<Effect>, peers: Peers, engine: EngineDoor, local: LocalSender<Local>, config: Config) -> Self {
+    pub(crate) fn new(
+        state: State,
+        effects: Vec<Effect>,
+        peers: Peers,
+        engine: EngineDoor,
+        local: LocalSender<Local>,
+        config: Config,
+    ) -> Self {
         Self {
             state,
             peers,
@@ -211,7 +218,9 @@ impl Shell {
                 let _away = self.peers.sync.tell(sync::SyncRequiredNotification { local_height: local, target_height: target });
             }
             Effect::Answer { ticket, answer } => self.answer(ticket, answer),
-            Effect::Halt(reason) => tracing::error!(%reason, "THE CHAIN IS HALTED: an operator must find out why before it goes on"),
+            Effect::Halt(reason) => {
+                tracing::error!(%reason, "THE CHAIN IS HALTED: an operator must find out why before it goes on")
+            }
             Effect::Note(note) => self.note(&note),
             // Awaited by `carry_out`.
             Effect::AppendWal { .. } | Effect::CommitBlock(_) => {}

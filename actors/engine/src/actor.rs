@@ -12,8 +12,8 @@ use alloy_primitives::Bytes;
 use alys_blocks::ChainSpec;
 use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, Status};
 use alys_proto::engine::{
-    Balance, BlockTemplate, BuildBlockRequest, Burns, CommitExecution, ExecuteBlock, ExecutionHead, ExecutionResult, GetBalance, GetBurns,
-    Inbox, ProcessTransaction, TransactionResult,
+    Balance, BlockTemplate, BuildBlockRequest, Burns, CommitExecution, ExecuteBlock, ExecutionHead, ExecutionResult, GetBalance,
+    GetBurns, Inbox, ProcessTransaction, TransactionResult,
 };
 use alys_proto::{Message, Refused, Reply, bridge, common, network};
 use tokio::sync::mpsc;
@@ -89,7 +89,8 @@ impl EngineActor {
             let result = work(&mut engine, &pool);
             (result, engine.head(), engine.executed())
         });
-        let (result, head, executed) = done.await.map_err(|died| ActorError::Broken(format!("the engine died at work: {died}")))?;
+        let (result, head, executed) =
+            done.await.map_err(|died| ActorError::Broken(format!("the engine died at work: {died}")))?;
         (open.head, open.executed) = (head, executed);
         match result {
             Ok(answer) => {
@@ -213,7 +214,8 @@ impl RoleActor for EngineActor {
 
     async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
         let (config, spec) = (self.config.clone(), Arc::clone(&self.spec));
-        let options = Options { cache_bytes: usize::try_from(config.cache_size).unwrap_or(usize::MAX), quick_repair: config.quick_repair };
+        let options =
+            Options { cache_bytes: usize::try_from(config.cache_size).unwrap_or(usize::MAX), quick_repair: config.quick_repair };
         let opened = tokio::task::spawn_blocking(move || Engine::open(&config.data_dir, options, &spec));
         let engine = match opened.await {
             Ok(Ok(engine)) => engine,

@@ -107,7 +107,10 @@ async fn a_block_goes_from_pool_to_disk_and_burns_reach_bridge() {
 async fn send_raw(address: &str, transaction: &Recovered<TxEnvelope>) -> String {
     let raw = Bytes::from(transaction.inner().encoded_2718());
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction","params":["{raw}"]}}"#);
-    let head = format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -122,8 +125,11 @@ async fn network_is_told_of_what_wallets_send_and_of_nothing_else() {
     role.head().await;
     let status = role.started.status();
     let (_, address) = status.iter().find(|(name, _)| *name == "json_rpc").unwrap();
-    let (gossiped, sent, last) =
-        (transfer(1, 0, Address::repeat_byte(9), 5), transfer(2, 0, Address::repeat_byte(9), 5), transfer(3, 0, Address::repeat_byte(9), 5));
+    let (gossiped, sent, last) = (
+        transfer(1, 0, Address::repeat_byte(9), 5),
+        transfer(2, 0, Address::repeat_byte(9), 5),
+        transfer(3, 0, Address::repeat_byte(9), 5),
+    );
     assert_eq!(role.send(&gossiped).await.rejected, "");
     assert!(send_raw(address, &gossiped).await.contains("already known"));
     assert!(send_raw(address, &sent).await.contains("\"result\""));

@@ -241,7 +241,10 @@ impl Engine {
         };
         let head = self.head();
         if block.header().parent_hash != head.hash {
-            let text = format!("block {hash} does not build on the head {} ({}): commit its parent first", head.header.number, head.hash);
+            let text = format!(
+                "block {hash} does not build on the head {} ({}): commit its parent first",
+                head.header.number, head.hash
+            );
             return Err(EngineError::Refused(text));
         }
         self.store.commit(&block)?;

@@ -27,7 +27,8 @@ fn other_chains_other_layouts_and_damage_are_told_apart() {
 fn the_file_as_a_crash_leaves_it_opens_at_the_last_commit() {
     for quick_repair in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let mut chain = Chain { engine: Engine::open(folder.path(), Options { quick_repair, ..OPTIONS }, &spec()).unwrap(), folder };
+        let mut chain =
+            Chain { engine: Engine::open(folder.path(), Options { quick_repair, ..OPTIONS }, &spec()).unwrap(), folder };
         for nonce in 0..3 {
             let block = chain.advance(vec![transfer(1, nonce, Address::repeat_byte(9), 1)]);
             // Executed, not committed: this may be lost.
@@ -84,7 +85,8 @@ fn a_full_disk_stops_the_engine_and_nothing_is_half_written() {
 fn empty_blocks_are_quick() {
     for quick_repair in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let mut chain = Chain { engine: Engine::open(folder.path(), Options { quick_repair, ..OPTIONS }, &spec()).unwrap(), folder };
+        let mut chain =
+            Chain { engine: Engine::open(folder.path(), Options { quick_repair, ..OPTIONS }, &spec()).unwrap(), folder };
         let start = Instant::now();
         for _ in 0..20 {
             chain.advance(Vec::new());

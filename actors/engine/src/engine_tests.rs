@@ -172,7 +172,10 @@ fn a_block_without_its_parent_waits_for_it() {
     assert!(matches!(follower.execute(&first), Execution::Valid { .. }));
     assert!(matches!(follower.execute(&second), Execution::Valid { .. }));
     assert!(matches!(follower.execute(&second), Execution::Valid { .. }), "again");
-    assert!(matches!(follower.engine.build(B256::repeat_byte(1), &attributes(9), |_| Vec::new(), || false), Err(EngineError::Refused(_))));
+    assert!(matches!(
+        follower.engine.build(B256::repeat_byte(1), &attributes(9), |_| Vec::new(), || false),
+        Err(EngineError::Refused(_))
+    ));
     assert!(matches!(follower.engine.build(first.hash, &attributes(2), |_| Vec::new(), || false), Err(EngineError::Refused(_))));
 }
 
@@ -203,7 +206,8 @@ const MUTATIONS: &[Mutation] = &[
 ];
 
 fn blob() -> TxEnvelope {
-    let unsigned = TxEip4844 { chain_id: spec().chain_id, blob_versioned_hashes: vec![B256::repeat_byte(1)], ..TxEip4844::default() };
+    let unsigned =
+        TxEip4844 { chain_id: spec().chain_id, blob_versioned_hashes: vec![B256::repeat_byte(1)], ..TxEip4844::default() };
     sign(1, unsigned).into_inner()
 }
 
@@ -318,7 +322,8 @@ fn a_contract_that_destroys_itself_where_it_was_made_leaves_nothing() {
     for number in 1..=3 {
         let view = reader.block_by_number(number).unwrap().unwrap();
         let transactions = view.transactions.iter().cloned().map(Recovered::into_inner).collect();
-        let body = alloy_consensus::BlockBody { transactions, ommers: Vec::new(), withdrawals: Some(view.withdrawals.clone().into()) };
+        let body =
+            alloy_consensus::BlockBody { transactions, ommers: Vec::new(), withdrawals: Some(view.withdrawals.clone().into()) };
         let payload = ExecutionPayloadV3::from_block_unchecked(view.hash, &Block { header: view.header.clone(), body });
         assert!(matches!(follower.execute_payload(&payload), Execution::Valid { .. }));
         follower.engine.commit(view.hash).unwrap();
@@ -332,13 +337,22 @@ fn calls_leave_nothing_behind_and_say_how_they_ended() {
     let contract = key(2).address().create(0);
     chain.advance(vec![transaction(2, 0, TxKind::Create, 0, deploy(STORE))]);
     let reader = chain.engine.reader();
-    let call = CallRequest { to: TxKind::Call(contract), input: U256::from(9).to_be_bytes_vec().into(), ..CallRequest::default() };
+    let call =
+        CallRequest { to: TxKind::Call(contract), input: U256::from(9).to_be_bytes_vec().into(), ..CallRequest::default() };
     assert!(matches!(reader.call(1, &call).unwrap(), CallOutcome::Success { gas_used, .. } if gas_used > 40_000));
     assert_eq!(reader.storage(1, contract, U256::ZERO).unwrap(), U256::ZERO);
-    assert!(matches!(reader.call(0, &call).unwrap(), CallOutcome::Success { gas_used, .. } if gas_used < 30_000), "no code there yet");
-    let dust = CallRequest { to: TxKind::Call(BRIDGE_CONTRACT), input: requestPegOutCall { bitcoinAddress: Bytes::new() }.abi_encode().into(), ..CallRequest::default() };
+    assert!(
+        matches!(reader.call(0, &call).unwrap(), CallOutcome::Success { gas_used, .. } if gas_used < 30_000),
+        "no code there yet"
+    );
+    let dust = CallRequest {
+        to: TxKind::Call(BRIDGE_CONTRACT),
+        input: requestPegOutCall { bitcoinAddress: Bytes::new() }.abi_encode().into(),
+        ..CallRequest::default()
+    };
     assert!(matches!(reader.call(1, &dust).unwrap(), CallOutcome::Revert { .. }));
-    let endless = CallRequest { to: TxKind::Create, input: Bytes::from_static(&hex!("5b5f56")), gas: u64::MAX, ..CallRequest::default() };
+    let endless =
+        CallRequest { to: TxKind::Create, input: Bytes::from_static(&hex!("5b5f56")), gas: u64::MAX, ..CallRequest::default() };
     assert!(matches!(reader.call(1, &endless).unwrap(), CallOutcome::Halt { gas_used: MAX_CALL_GAS, .. }));
     let rich = CallRequest { value: U256::from(1), ..CallRequest::default() };
     assert!(matches!(reader.call(1, &rich), Err(ViewError::Refused(_))), "the zero address has nothing");

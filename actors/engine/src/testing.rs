@@ -30,7 +30,10 @@ pub(crate) fn spec() -> ChainSpec {
         slot_millis: 2_000,
         validators: vec![B256::repeat_byte(1)],
         bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-        federation: FederationSpec { threshold: 1, members: vec![FederationMember { name: "a".into(), public_key: B256::repeat_byte(3) }] },
+        federation: FederationSpec {
+            threshold: 1,
+            members: vec![FederationMember { name: "a".into(), public_key: B256::repeat_byte(3) }],
+        },
         peg: PegSpec::default(),
         execution: ExecutionSpec { alloc: (1..=4).map(funded).collect(), ..ExecutionSpec::default() },
     }

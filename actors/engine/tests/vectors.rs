@@ -23,10 +23,7 @@ use serde_json::{Map, Value};
 const RULES: Rules = Rules { chain_id: 1, forks: ForkSchedule { prague: None, osaka: None }, gas_limit: None, blobs: true };
 
 /// Known to differ, by name of the test, with the reason.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    ("RevertInCreateInInit", EIP_7610),
-    ("create2collisionStorage", EIP_7610),
-];
+const EXCEPTIONS: &[(&str, &str)] = &[("RevertInCreateInInit", EIP_7610), ("create2collisionStorage", EIP_7610)];
 
 /// The EVM asks only for nonce and code before it creates a contract. Accounts with storage and neither of them exist in
 /// these tests and from before EIP-161 on mainnet; a chain that starts with Cancun can have none.
@@ -81,14 +78,20 @@ fn accounts(value: &Value) -> BTreeMap<Address, GenesisAccount> {
         nonce: text(value, "nonce").parse::<U256>().unwrap().to(),
         balance: text(value, "balance").parse().unwrap(),
         code: bytes(text(value, "code")),
-        storage: value["storage"].as_object().unwrap().iter().map(|(k, v)| (k.parse().unwrap(), v.as_str().unwrap().parse().unwrap())).collect(),
+        storage: value["storage"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(k, v)| (k.parse().unwrap(), v.as_str().unwrap().parse().unwrap()))
+            .collect(),
     };
     value.as_object().unwrap().iter().map(|(address, value)| (address.parse().unwrap(), account(value))).collect()
 }
 
 /// Every block that must import does, every other one is refused, and the state at the end is the one stated.
 fn run(test: &Value) -> Result<usize, String> {
-    let genesis = Block::<TxEnvelope>::decode(&mut bytes(text(test, "genesisRLP")).as_ref()).map_err(|error| error.to_string())?;
+    let genesis =
+        Block::<TxEnvelope>::decode(&mut bytes(text(test, "genesisRLP")).as_ref()).map_err(|error| error.to_string())?;
     let zero = block_zero(genesis.header.clone(), &accounts(&test["pre"])).unwrap();
     if zero.header().state_root != genesis.header.state_root {
         return Err("the state root of genesis differs".into());
@@ -135,7 +138,8 @@ fn import(rlp: &Bytes, known: &mut Known) -> Result<(), String> {
     }
     let (hash, parent_hash) = (block.header.hash_slow(), block.header.parent_hash);
     let (parent, state) = known.get(&parent_hash).ok_or("its parent is not known")?;
-    let executed = verify::verify(state.as_ref(), &RULES, (parent, parent_hash), hash, block).map_err(|error| error.to_string())?;
+    let executed =
+        verify::verify(state.as_ref(), &RULES, (parent, parent_hash), hash, block).map_err(|error| error.to_string())?;
     let mut after = MemoryState::clone(state);
     after.apply(&executed);
     known.insert(hash, (executed.header().clone(), Arc::new(after)));

@@ -314,7 +314,9 @@ mod tests {
                 pid: 42,
                 health: Health::Ready.into(),
                 mailbox: Some(Mailbox { depth: 3, ..Mailbox::default() }),
-                status: [("head", "0xab"), ("height", "17")].map(|(name, value)| Field { name: name.into(), value: value.into() }).into(),
+                status: [("head", "0xab"), ("height", "17")]
+                    .map(|(name, value)| Field { name: name.into(), value: value.into() })
+                    .into(),
                 ..Observation::default()
             }),
         )

@@ -135,7 +135,8 @@ fn median(times: &mut [Duration]) -> eyre::Result<f64> {
 }
 
 fn config(folder: &Path) -> ClusterConfig {
-    let mut config = ClusterConfig { run_dir: folder.join("run"), cookie_file: folder.join("cookie"), ..ClusterConfig::default() };
+    let mut config =
+        ClusterConfig { run_dir: folder.join("run"), cookie_file: folder.join("cookie"), ..ClusterConfig::default() };
     config.telemetry.filter = "warn".into();
     config
 }

@@ -61,7 +61,8 @@ async fn blocks(alys: &Alys) -> eyre::Result<()> {
     let mut latencies = Vec::new();
     let mut last = alys.head().await?.height;
     while latencies.len() < BLOCKS {
-        let head = wait("the next block", PATIENCE, async || Ok(Some(alys.head().await?).filter(|head| head.height > last))).await?;
+        let head =
+            wait("the next block", PATIENCE, async || Ok(Some(alys.head().await?).filter(|head| head.height > last))).await?;
         last = head.height;
         let latency = alys.status_field(Role::Chain, "block_latency_ms").await?.ok_or_eyre("chain shows no latency")?;
         latencies.push(latency.parse()?);

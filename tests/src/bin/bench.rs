@@ -20,10 +20,7 @@ struct Arguments {
 enum Part {
     /// The answering process of the call measurement.
     #[command(hide = true)]
-    Answer {
-        folder: PathBuf,
-        bare_port: u16,
-    },
+    Answer { folder: PathBuf, bare_port: u16 },
 }
 
 #[tokio::main]

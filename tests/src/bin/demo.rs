@@ -46,7 +46,8 @@ async fn main() -> eyre::Result<()> {
     println!("{}", alys.succeed(&["status", "--wait", "30"])?);
 
     let interrupted = tokio::signal::ctrl_c();
-    let demonstration = Demonstration::new(&bitcoind, &alys, arguments.confirmations, |step| say(&format!("{}: {}", step.what, step.result)));
+    let demonstration =
+        Demonstration::new(&bitcoind, &alys, arguments.confirmations, |step| say(&format!("{}: {}", step.what, step.result)));
     let steps = tokio::select! {
         steps = demonstration.run() => steps?,
         _ = interrupted => eyre::bail!("interrupted"),

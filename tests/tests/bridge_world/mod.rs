@@ -30,7 +30,8 @@ pub(crate) fn secret(number: u8) -> SecretKey {
 pub(crate) fn spec() -> Arc<ChainSpec> {
     let secp = Secp256k1::new();
     let key = |number| B256::from(Keypair::from_secret_key(&secp, &secret(number)).x_only_public_key().0.serialize());
-    let members = (0..3).map(|number| FederationMember { name: format!("governance-{number}"), public_key: key(number) }).collect();
+    let members =
+        (0..3).map(|number| FederationMember { name: format!("governance-{number}"), public_key: key(number) }).collect();
     Arc::new(ChainSpec {
         name: "bridge-test".into(),
         chain_id: 212_121,
@@ -196,7 +197,8 @@ pub(crate) async fn keep(mut asked: Probe<storage::Inbox>, disk: Arc<Mutex<Disk>
             Some(storage::Inbox::GetDocuments(question, reply)) => {
                 let disk = disk.lock().unwrap();
                 let found = disk.documents.iter().filter(|(key, _)| key.starts_with(&question.prefix));
-                let documents = found.map(|(key, value)| Document { owner: "bridge".into(), key: key.clone(), value: value.clone() });
+                let documents =
+                    found.map(|(key, value)| Document { owner: "bridge".into(), key: key.clone(), value: value.clone() });
                 reply.send(Documents { documents: documents.collect() });
             }
             Some(storage::Inbox::GetLedger(_, reply)) => {

@@ -162,7 +162,8 @@ impl State {
     /// Forgets what was not confirmed for long, unless it was minted: then it stays as an alarm.
     pub(super) fn drop_old_unconfirmed(&mut self) {
         let (now, ledger) = (self.now, &self.ledger);
-        self.unconfirmed.retain(|outpoint, seen| now.0.saturating_sub(seen.since.0) < REMEMBER_UNCONFIRMED || ledger.is_minted(outpoint));
+        self.unconfirmed
+            .retain(|outpoint, seen| now.0.saturating_sub(seen.since.0) < REMEMBER_UNCONFIRMED || ledger.is_minted(outpoint));
     }
 
     /// What must not be: a person has to look.

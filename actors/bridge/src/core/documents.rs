@@ -16,8 +16,8 @@ use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::{XOnlyPublicKey, schnorr::Signature};
 use bitcoin::{BlockHash, OutPoint, Txid};
 
-use crate::core::sightings::{Coin, Spend};
 use crate::core::follow::BlockRef;
+use crate::core::sightings::{Coin, Spend};
 
 /// A document to put, or to delete when there is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +146,7 @@ fn read_spend(name: &str, value: &[u8]) -> Option<Stored> {
 
 fn read_signature(name: &str, value: &[u8]) -> Option<Stored> {
     let mut parts = name.split('/');
-    let key = SignatureKey {
-        txid: parts.next()?.parse().ok()?,
-        input: parts.next()?.parse().ok()?,
-        key: parts.next()?.parse().ok()?,
-    };
+    let key =
+        SignatureKey { txid: parts.next()?.parse().ok()?, input: parts.next()?.parse().ok()?, key: parts.next()?.parse().ok()? };
     Some(Stored::Signature(key, Signature::from_slice(value).ok()?))
 }

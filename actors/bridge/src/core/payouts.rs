@@ -32,7 +32,8 @@ impl State {
     /// Proposes what is to become of pending burns: the seed's `CreatePegOutTransaction`.
     pub(super) fn create_peg_out_transaction(&mut self, effects: &mut Vec<Effect>) {
         let Some(fee_rate) = self.fee_rate() else { return };
-        if self.ledger.pending_burns().next().is_none() || !self.turns.take(Work::Propose, self.now, self.rules.intervals.propose) {
+        if self.ledger.pending_burns().next().is_none() || !self.turns.take(Work::Propose, self.now, self.rules.intervals.propose)
+        {
             return;
         }
         let refunds = refund::due(&self.ledger, Some(fee_rate));

@@ -50,7 +50,8 @@ impl State {
     }
 
     fn peg_ins(&self) -> Vec<PegInState> {
-        let mut shown: Vec<PegInState> = self.unconfirmed.iter().map(|(outpoint, seen)| peg_in(outpoint, seen.value.0, &seen.judged)).collect();
+        let mut shown: Vec<PegInState> =
+            self.unconfirmed.iter().map(|(outpoint, seen)| peg_in(outpoint, seen.value.0, &seen.judged)).collect();
         for (outpoint, coin) in self.sightings.coins() {
             let (state, reason, minted_height) = match self.standing(outpoint, coin) {
                 Standing::Change => continue,

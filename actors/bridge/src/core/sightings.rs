@@ -105,8 +105,12 @@ impl Sightings {
     }
 
     fn apply_spends(&mut self, place: BlockRef, block: &Block, transaction: &Transaction, documents: &mut Vec<Document>) {
-        let spent: Vec<OutPoint> =
-            transaction.input.iter().map(|input| input.previous_output).filter(|outpoint| self.coins.contains_key(outpoint)).collect();
+        let spent: Vec<OutPoint> = transaction
+            .input
+            .iter()
+            .map(|input| input.previous_output)
+            .filter(|outpoint| self.coins.contains_key(outpoint))
+            .collect();
         if spent.is_empty() {
             return;
         }
@@ -182,7 +186,8 @@ fn sight(place: BlockRef, block: &Block, transaction: &Transaction, found: Resul
                 transaction: serialize(&without_witness(transaction)),
                 merkle_proof: merkle_proof(block, &deposit.outpoint.txid),
             };
-            let fits = evidence.transaction.len() <= MaxTransactionBytes::USIZE && evidence.merkle_proof.len() <= MaxMerkleBytes::USIZE;
+            let fits =
+                evidence.transaction.len() <= MaxTransactionBytes::USIZE && evidence.merkle_proof.len() <= MaxMerkleBytes::USIZE;
             let found = if fits {
                 coin(deposit.value, Judged::Valid(deposit.recipient), Some(evidence))
             } else {

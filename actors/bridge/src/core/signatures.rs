@@ -80,7 +80,14 @@ impl State {
         self.signatures.session(txid).is_some_and(Session::is_complete)
     }
 
-    pub(super) fn take_signatures(&mut self, ticket: Ticket, member: &str, txid: Txid, signatures: &[InputSignature], effects: &mut Vec<Effect>) {
+    pub(super) fn take_signatures(
+        &mut self,
+        ticket: Ticket,
+        member: &str,
+        txid: Txid,
+        signatures: &[InputSignature],
+        effects: &mut Vec<Effect>,
+    ) {
         let (accepted, complete, reason) = match self.check_signatures(member, txid, signatures) {
             Ok(Some(member_key)) => self.add_signatures(member_key, txid, signatures, effects),
             Ok(None) => (true, true, String::new()),
@@ -90,7 +97,12 @@ impl State {
     }
 
     /// The member's key, or `None` when the payout needs nothing any more.
-    fn check_signatures(&mut self, member: &str, txid: Txid, signatures: &[InputSignature]) -> Result<Option<XOnlyPublicKey>, String> {
+    fn check_signatures(
+        &mut self,
+        member: &str,
+        txid: Txid,
+        signatures: &[InputSignature],
+    ) -> Result<Option<XOnlyPublicKey>, String> {
         let member_key = self.member_key(member).ok_or_else(|| format!("`{member}` is not a member of the federation"))?;
         let payout = self.ledger.payout(&txid).ok_or_else(|| format!("payout {txid} is not recorded in a block that we know"))?;
         if payout.settled.is_some() {

@@ -165,7 +165,12 @@ impl State {
                 self.sightings = Sightings::restore(coins, spends);
             }
             // Everything on Bitcoin can be found again.
-            _ => useless.extend(documents.iter().filter(|(key, _)| Document::is_scan(key)).map(|(key, _)| Document { key: key.clone(), value: None })),
+            _ => useless.extend(
+                documents
+                    .iter()
+                    .filter(|(key, _)| Document::is_scan(key))
+                    .map(|(key, _)| Document { key: key.clone(), value: None }),
+            ),
         }
         useless
     }
@@ -198,7 +203,9 @@ impl State {
             Input::Finalized { height, facts } => self.finalized(height, &facts, &mut effects)?,
             Input::Ledger { height, facts } => self.replace_ledger(height, &facts, &mut effects)?,
             Input::Burned { height } => self.burned = Some((height, self.now)),
-            Input::Signatures { ticket, member, txid, signatures } => self.take_signatures(ticket, &member, txid, &signatures, &mut effects),
+            Input::Signatures { ticket, member, txid, signatures } => {
+                self.take_signatures(ticket, &member, txid, &signatures, &mut effects)
+            }
             Input::Broadcast { txid, outcome } => drop(match outcome {
                 Ok(()) => self.refusals.remove(&txid),
                 Err(reason) => self.refusals.insert(txid, reason),
@@ -320,7 +327,8 @@ impl State {
 
     fn replace_ledger(&mut self, height: u64, facts: &[LedgerFact], effects: &mut Vec<Effect>) -> Result<(), Broken> {
         if height > self.ledger.height().0 {
-            self.ledger = Ledger::replay(&self.rules.spec, Height(height), facts).map_err(|error| Broken::Replay(Box::new(error)))?;
+            self.ledger =
+                Ledger::replay(&self.rules.spec, Height(height), facts).map_err(|error| Broken::Replay(Box::new(error)))?;
             self.ledger_moved(effects);
         }
         self.turns.reset(&Work::Reload);

@@ -44,8 +44,16 @@ impl World {
         let rules = Rules::new(fixture::spec(), intervals, 2_000).unwrap();
         let (state, effects) = State::restore(rules.clone(), Ledger::of(&rules.spec).unwrap(), &[]);
         assert!(effects.is_empty());
-        let mut world =
-            Self { state, rules, disk: BTreeMap::new(), facts: Vec::new(), height: 0, now: 0, chain: Vec::new(), miner: Miner::new() };
+        let mut world = Self {
+            state,
+            rules,
+            disk: BTreeMap::new(),
+            facts: Vec::new(),
+            height: 0,
+            now: 0,
+            chain: Vec::new(),
+            miner: Miner::new(),
+        };
         world.mine(vec![]);
         world.poll();
         world.step(Input::Fees(None));
@@ -61,7 +69,9 @@ impl World {
             for effect in effects {
                 match &effect {
                     Effect::Persist(documents) => self.write(documents),
-                    Effect::Follow { locator, start_height } => answers.push(Input::Extended(self.extension(locator, *start_height))),
+                    Effect::Follow { locator, start_height } => {
+                        answers.push(Input::Extended(self.extension(locator, *start_height)))
+                    }
                     _ => {}
                 }
                 seen.push(effect);
@@ -81,7 +91,9 @@ impl World {
     }
 
     fn extension(&self, locator: &[BlockRef], start_height: u32) -> Extension {
-        let in_chain = |block: &&BlockRef| self.chain.get(usize::try_from(block.height).unwrap()).is_some_and(|at| at.block_hash() == block.hash);
+        let in_chain = |block: &&BlockRef| {
+            self.chain.get(usize::try_from(block.height).unwrap()).is_some_and(|at| at.block_hash() == block.hash)
+        };
         let ancestor = locator.iter().find(in_chain).copied();
         let first = ancestor.map_or(start_height, |block| block.height + 1);
         let blocks = self.chain.iter().skip(usize::try_from(first).unwrap()).take(4).cloned().collect();

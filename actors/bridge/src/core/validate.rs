@@ -66,7 +66,8 @@ impl Claims {
         let mut included = Vec::new();
         for claim in &question.peg_ins {
             let proof = PegInProof::try_from(claim).map_err(|refused| format!("peg-in: {refused}"))?;
-            let verified = verify(&proof, &view, federation, rules).map_err(|refused| format!("peg-in {}: {refused}", proof.outpoint))?;
+            let verified =
+                verify(&proof, &view, federation, rules).map_err(|refused| format!("peg-in {}: {refused}", proof.outpoint))?;
             included.push(verified.included);
         }
         for claim in &question.settlements {
@@ -74,7 +75,8 @@ impl Claims {
             let proof = InclusionProof::from_parts(&claim.txid, &claim.merkle_proof, block.height)
                 .map_err(|refused| format!("settlement: {refused}"))?;
             let block_hash = hash(&block.hash, "settlement block")?;
-            let inclusion = verify_inclusion(&proof, block_hash, &view, rules).map_err(|refused| format!("settlement {}: {refused}", proof.txid))?;
+            let inclusion = verify_inclusion(&proof, block_hash, &view, rules)
+                .map_err(|refused| format!("settlement {}: {refused}", proof.txid))?;
             included.push(inclusion);
         }
         Ok(Self { view, included })
@@ -93,8 +95,15 @@ impl Claims {
     pub fn judge(&self, headers: &Headers) -> Verdict {
         let known = |hash: B256| headers.get(&block_hash(hash)).copied().unwrap_or(Header::Unknown);
         match known(self.view.hash) {
-            Header::Unknown => return Verdict::Lagging(format!("our bitcoind does not know the block's Bitcoin view at height {}", self.view.height)),
-            Header::Stale => return Verdict::Lagging(format!("the Bitcoin view at height {} is not in our best chain", self.view.height)),
+            Header::Unknown => {
+                return Verdict::Lagging(format!(
+                    "our bitcoind does not know the block's Bitcoin view at height {}",
+                    self.view.height
+                ));
+            }
+            Header::Stale => {
+                return Verdict::Lagging(format!("the Bitcoin view at height {} is not in our best chain", self.view.height));
+            }
             Header::Best { height, .. } if height != self.view.height => {
                 return Verdict::Invalid(format!("the Bitcoin view is at height {height}, not {}", self.view.height));
             }
@@ -112,14 +121,18 @@ impl Claims {
 fn judge_one(included: &Included, header: Header) -> Result<(), String> {
     let block = included.block;
     match header {
-        Header::Unknown | Header::Stale => Err(format!("Bitcoin block {} is not in the chain of the view", block_hash(block.hash))),
+        Header::Unknown | Header::Stale => {
+            Err(format!("Bitcoin block {} is not in the chain of the view", block_hash(block.hash)))
+        }
         Header::Best { height, .. } if height != block.height => {
             Err(format!("Bitcoin block {} is at height {height}, not {}", block_hash(block.hash), block.height))
         }
         // CVE-2017-12842: a transaction that poses as an inner node makes the tree look deeper.
-        Header::Best { transactions, .. } if transactions != included.transactions => {
-            Err(format!("Bitcoin block {} has {transactions} transactions, not {}", block_hash(block.hash), included.transactions))
-        }
+        Header::Best { transactions, .. } if transactions != included.transactions => Err(format!(
+            "Bitcoin block {} has {transactions} transactions, not {}",
+            block_hash(block.hash),
+            included.transactions
+        )),
         Header::Best { .. } => Ok(()),
     }
 }

@@ -175,7 +175,8 @@ impl Bitcoind {
             return Ok(client.clone());
         }
         let url = &self.config.url;
-        let client = Client::new_with_auth(url, self.auth()?).map_err(|source| BitcoindError::Away { url: url.clone(), source })?;
+        let client =
+            Client::new_with_auth(url, self.auth()?).map_err(|source| BitcoindError::Away { url: url.clone(), source })?;
         let client = Arc::new(client);
         *cached = Some(client.clone());
         Ok(client)
@@ -196,8 +197,12 @@ impl Bitcoind {
     fn explain(&self, method: &str, error: ClientError) -> BitcoindError {
         let url = self.config.url.clone();
         match error {
-            ClientError::JsonRpc(jsonrpc::Error::Rpc(rpc)) => BitcoindError::Rpc { method: method.to_owned(), code: rpc.code, message: rpc.message },
-            ClientError::JsonRpc(jsonrpc::Error::Transport(ref cause)) if cause.to_string().contains("status: 401") => BitcoindError::Forbidden(url),
+            ClientError::JsonRpc(jsonrpc::Error::Rpc(rpc)) => {
+                BitcoindError::Rpc { method: method.to_owned(), code: rpc.code, message: rpc.message }
+            }
+            ClientError::JsonRpc(jsonrpc::Error::Transport(ref cause)) if cause.to_string().contains("status: 401") => {
+                BitcoindError::Forbidden(url)
+            }
             ClientError::JsonRpc(jsonrpc::Error::Json(cause)) | ClientError::Json(cause) => nonsense(method, cause),
             other => BitcoindError::Away { url, source: other },
         }

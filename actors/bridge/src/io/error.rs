@@ -50,7 +50,9 @@ pub enum BitcoindError {
         headers: u32,
     },
     /// It knows less than we have followed already.
-    #[error("bitcoind has {blocks} blocks and does not know block {hash}, which we have followed; it is behind, or another chain")]
+    #[error(
+        "bitcoind has {blocks} blocks and does not know block {hash}, which we have followed; it is behind, or another chain"
+    )]
     Behind {
         /// Its height.
         blocks: u32,

@@ -68,7 +68,12 @@ impl Outbox {
     pub fn start(door: Door) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (backlog, trouble) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
-        let runner = Runner { door, backlog: backlog.clone(), trouble: trouble.clone(), questions: Arc::new(Semaphore::new(MOST_QUESTIONS)) };
+        let runner = Runner {
+            door,
+            backlog: backlog.clone(),
+            trouble: trouble.clone(),
+            questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
+        };
         tokio::spawn(runner.run(receiver));
         Self { sender, backlog, trouble }
     }
@@ -117,7 +122,11 @@ impl Runner {
     async fn persist(&self, documents: Vec<Document>) {
         let documents: Vec<storage::Document> = documents
             .into_iter()
-            .map(|document| storage::Document { owner: OWNER.into(), key: document.key, value: document.value.unwrap_or_default() })
+            .map(|document| storage::Document {
+                owner: OWNER.into(),
+                key: document.key,
+                value: document.value.unwrap_or_default(),
+            })
             .collect();
         let mut wait = FIRST_RETRY;
         while let Err(refused) = self.door.peers.storage.ask(PutDocuments { documents: documents.clone() }).await {
@@ -154,7 +163,10 @@ impl Runner {
             }
             Effect::PayoutConfirmed { txid, merkle_proof, block } => {
                 let txid = txid.to_byte_array().to_vec();
-                self.ask_chain("PayoutConfirmed", chain::PayoutConfirmed { txid, merkle_proof, bitcoin_block: Some(bitcoin_block(block)) });
+                self.ask_chain(
+                    "PayoutConfirmed",
+                    chain::PayoutConfirmed { txid, merkle_proof, bitcoin_block: Some(bitcoin_block(block)) },
+                );
             }
             Effect::BroadcastBitcoinTransaction { payout, signatures } => self.broadcast(&payout, &signatures),
             // Carried out in order, by `run`.

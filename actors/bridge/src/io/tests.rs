@@ -40,7 +40,9 @@ pub(crate) async fn stub(answer: impl Fn(&str) -> (u16, String) + Send + 'static
 
 fn is_whole(request: &str) -> bool {
     let Some((head, body)) = request.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:").map(|text| text.trim().parse().unwrap_or(0)));
+    let length = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length:").map(|text| text.trim().parse().unwrap_or(0)));
     body.len() >= length.unwrap_or(0)
 }
 
@@ -61,7 +63,9 @@ fn id(request: &str) -> String {
 
 fn info(chain: &str, downloading: bool, blocks: u32) -> String {
     let hash = BlockHash::all_zeros();
-    format!(r#"{{"chain":"{chain}","blocks":{blocks},"headers":900000,"bestblockhash":"{hash}","initialblockdownload":{downloading}}}"#)
+    format!(
+        r#"{{"chain":"{chain}","blocks":{blocks},"headers":900000,"bestblockhash":"{hash}","initialblockdownload":{downloading}}}"#
+    )
 }
 
 fn bitcoind(url: String, network: Network) -> Bitcoind {
@@ -140,7 +144,10 @@ async fn a_block_with_two_different_answers_counts_as_unknown() {
     let asked = std::sync::atomic::AtomicI32::new(0);
     let url = stub(move |request| {
         let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
-        result(request, if first { r#"{"confirmations":1,"height":7,"nTx":2}"# } else { r#"{"confirmations":-1,"height":7,"nTx":2}"# })
+        result(
+            request,
+            if first { r#"{"confirmations":1,"height":7,"nTx":2}"# } else { r#"{"confirmations":-1,"height":7,"nTx":2}"# },
+        )
     })
     .await;
     let view = BlockHash::all_zeros();

@@ -100,7 +100,8 @@ impl FederationWallet {
             .map_err(|refused| WalletError::Change(refused.to_string()))?;
         for (position, output) in transaction.output.iter().enumerate() {
             if output.script_pubkey.as_script() == self.federation.script_pubkey() {
-                psbt.update_output_with_descriptor(position, &descriptor).map_err(|refused| WalletError::Change(refused.to_string()))?;
+                psbt.update_output_with_descriptor(position, &descriptor)
+                    .map_err(|refused| WalletError::Change(refused.to_string()))?;
             }
         }
         same_transaction(&psbt.unsigned_tx, transaction)?;
@@ -164,7 +165,8 @@ mod tests {
     /// Two inputs, one payment, change.
     fn payout() -> Signable {
         let script = federation().script_pubkey().to_owned();
-        let input = |vout| TxIn { previous_output: OutPoint { vout, ..OutPoint::null() }, sequence: Sequence::MAX, ..TxIn::default() };
+        let input =
+            |vout| TxIn { previous_output: OutPoint { vout, ..OutPoint::null() }, sequence: Sequence::MAX, ..TxIn::default() };
         let output = |sats, script_pubkey| TxOut { value: Amount::from_sat(sats), script_pubkey };
         let transaction = transaction_of(
             vec![input(0), input(1)],
@@ -192,7 +194,10 @@ mod tests {
         assert_eq!(psbt.unsigned_tx, payout.recorded.transaction);
         for (input, prevout) in psbt.inputs.iter().zip(&payout.prevouts) {
             assert_eq!(input.witness_utxo.as_ref(), Some(prevout));
-            assert_eq!(input.tap_scripts.get(federation().control_block()).map(|(script, _)| script.as_script()), Some(federation().leaf_script()));
+            assert_eq!(
+                input.tap_scripts.get(federation().control_block()).map(|(script, _)| script.as_script()),
+                Some(federation().leaf_script())
+            );
             assert!(federation().members().iter().all(|key| input.tap_key_origins.contains_key(key)));
         }
         assert!(psbt.outputs[0].tap_tree.is_none());

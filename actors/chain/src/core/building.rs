@@ -70,7 +70,9 @@ impl State {
 
     /// Bridge's word on the claims of our block.
     pub(super) fn on_building_verdict(&mut self, height: u64, round: u32, verdict: &PegVerdict, effects: &mut Vec<Effect>) {
-        let confirming = |building: &&mut Building| (building.height, building.round, building.stage) == (height, round, BuildStage::Confirming);
+        let confirming = |building: &&mut Building| {
+            (building.height, building.round, building.stage) == (height, round, BuildStage::Confirming)
+        };
         let Some(building) = self.building.as_mut().filter(confirming) else { return };
         if *verdict != PegVerdict::Valid {
             self.pending.suspect(&building.selection);
@@ -134,7 +136,8 @@ impl State {
         result: Result<Template, EngineFailure>,
         effects: &mut Vec<Effect>,
     ) {
-        let wanted = |building: &&mut Building| (building.height, building.round, building.stage) == (height, round, BuildStage::Building);
+        let wanted =
+            |building: &&mut Building| (building.height, building.round, building.stage) == (height, round, BuildStage::Building);
         let Some(building) = self.building.as_mut().filter(wanted) else { return };
         let template = match result {
             Ok(template) => template,

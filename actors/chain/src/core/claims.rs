@@ -230,8 +230,13 @@ impl Pending {
             chosen.peg_ins = self.deep_peg_ins(view, rules);
             chosen.settlements = self.deep_settlements(view, rules);
         }
-        chosen.refunds =
-            self.refunds.values().filter(|refunded| refund::check(refunded, ledger).is_ok()).take(REFUNDS_PER_BLOCK).copied().collect();
+        chosen.refunds = self
+            .refunds
+            .values()
+            .filter(|refunded| refund::check(refunded, ledger).is_ok())
+            .take(REFUNDS_PER_BLOCK)
+            .copied()
+            .collect();
         chosen.payout = self.payout.clone().filter(|recorded| payout::check(recorded, ledger).is_ok());
         fit(chosen, ledger)
     }
@@ -278,14 +283,16 @@ impl Pending {
 
     /// Claims to be asked about alone, at most as many as a block takes.
     pub(super) fn suspects(&self) -> Vec<(ClaimId, Selection)> {
-        let peg_ins = self.peg_ins.iter().filter(|(_, waiting)| waiting.suspect).take(PEG_INS_PER_BLOCK).map(|((txid, vout), waiting)| {
-            let alone = Selection { peg_ins: vec![waiting.record.clone()], ..Selection::default() };
-            (ClaimId::PegIn { txid: *txid, vout: *vout }, alone)
-        });
-        let settlements = self.settlements.iter().filter(|(_, waiting)| waiting.suspect).take(SETTLEMENTS_PER_BLOCK).map(|(txid, waiting)| {
-            let alone = Selection { settlements: vec![waiting.record.clone()], ..Selection::default() };
-            (ClaimId::Settlement { txid: *txid }, alone)
-        });
+        let peg_ins =
+            self.peg_ins.iter().filter(|(_, waiting)| waiting.suspect).take(PEG_INS_PER_BLOCK).map(|((txid, vout), waiting)| {
+                let alone = Selection { peg_ins: vec![waiting.record.clone()], ..Selection::default() };
+                (ClaimId::PegIn { txid: *txid, vout: *vout }, alone)
+            });
+        let settlements =
+            self.settlements.iter().filter(|(_, waiting)| waiting.suspect).take(SETTLEMENTS_PER_BLOCK).map(|(txid, waiting)| {
+                let alone = Selection { settlements: vec![waiting.record.clone()], ..Selection::default() };
+                (ClaimId::Settlement { txid: *txid }, alone)
+            });
         peg_ins.chain(settlements).collect()
     }
 

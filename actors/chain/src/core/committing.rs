@@ -3,9 +3,9 @@
 
 use alloy_primitives::B256;
 use alys_peg::Fact;
+use alys_proto::Height;
 use alys_proto::common::CommittedBlock;
 use alys_proto::storage::LedgerFact;
-use alys_proto::Height;
 
 use super::effect::{Commit, Effect, HaltReason};
 use super::judging::Stage;

@@ -96,7 +96,10 @@ impl State {
             effects.push(Effect::Note(Note::Waiting { hash, reason: "its time has not come".into() }));
             return self.recheck_in(now, wait, effects);
         }
-        let last_round = candidate.certificate.as_ref().map_or(candidate.last_round, |certificate| certificate.round.max(candidate.last_round));
+        let last_round = candidate
+            .certificate
+            .as_ref()
+            .map_or(candidate.last_round, |certificate| certificate.round.max(candidate.last_round));
         match self.rules.check(&candidate.block, &self.head, last_round, &mut self.ledger) {
             Ok(checked) => {
                 candidate.stage = Stage::Executing(checked);
@@ -110,7 +113,13 @@ impl State {
         }
     }
 
-    pub(super) fn on_execution(&mut self, now: Millis, hash: B256, result: Result<Execution, EngineFailure>, effects: &mut Vec<Effect>) {
+    pub(super) fn on_execution(
+        &mut self,
+        now: Millis,
+        hash: B256,
+        result: Result<Execution, EngineFailure>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(candidate) = self.candidates.get_mut(&hash) else { return };
         let Stage::Executing(checked) = &candidate.stage else { return };
         let checked = checked.clone();
@@ -135,7 +144,12 @@ impl State {
     }
 
     /// Adds the burns of the payload and checks that the ledger takes everything together.
-    pub(super) fn with_burns(&mut self, block: &Block, checked: Checked, burns: Vec<common::Burn>) -> Result<Outcome, BlockRefusal> {
+    pub(super) fn with_burns(
+        &mut self,
+        block: &Block,
+        checked: Checked,
+        burns: Vec<common::Burn>,
+    ) -> Result<Outcome, BlockRefusal> {
         let el_hash = payload_hash(block).map_err(BlockRefusal::PayloadForm)?;
         let mut facts = checked.facts;
         if !burns.is_empty() {
@@ -194,7 +208,8 @@ impl State {
             }
         }
         let waiting = |candidate: &Candidate| matches!(candidate.stage, Stage::New);
-        let hashes: Vec<B256> = self.candidates.iter().filter(|(_, candidate)| waiting(candidate)).map(|(hash, _)| *hash).collect();
+        let hashes: Vec<B256> =
+            self.candidates.iter().filter(|(_, candidate)| waiting(candidate)).map(|(hash, _)| *hash).collect();
         for hash in hashes {
             self.consider(now, hash, effects);
         }

@@ -32,6 +32,8 @@ mod state;
 pub(crate) mod tests;
 
 pub use effect::{Answer, Commit, Effect, HaltReason, Note, PegCheck, TemplateRequest};
-pub use input::{Claim, ClaimId, EngineFailure, Execution, ImportedBlock, Input, PegSubject, PegVerdict, Template, Ticket, Timer};
+pub use input::{
+    Claim, ClaimId, EngineFailure, Execution, ImportedBlock, Input, PegSubject, PegVerdict, Template, Ticket, Timer,
+};
 pub use slots::Millis;
 pub use state::{Boot, State, StateError, Status};

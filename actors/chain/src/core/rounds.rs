@@ -80,7 +80,14 @@ impl State {
         }
     }
 
-    pub(super) fn on_step_timer(&mut self, now: Millis, height: u64, timeout: Timeout, generation: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn on_step_timer(
+        &mut self,
+        now: Millis,
+        height: u64,
+        timeout: Timeout,
+        generation: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         let open = |machine: &&mut Machine| machine.height() == height && height > self.head.height;
         let Some(machine) = self.machine.as_mut().filter(open) else { return };
         let Some(position) = self.timers.iter().position(|timer| *timer == (timeout, generation)) else { return };

@@ -85,7 +85,9 @@ mod tests {
 
     #[test]
     fn lines_lie_around_every_instant() {
-        for (now, before, after) in [(10_000, 10_000, 10_000), (10_001, 10_000, 12_000), (13_999, 12_000, 14_000), (5, 10_000, 10_000)] {
+        for (now, before, after) in
+            [(10_000, 10_000, 10_000), (10_001, 10_000, 12_000), (13_999, 12_000, 14_000), (5, 10_000, 10_000)]
+        {
             assert_eq!(CLOCK.line_before(Millis(now)), Millis(before), "before {now}");
             assert_eq!(CLOCK.line_after(Millis(now)), Millis(after), "after {now}");
         }

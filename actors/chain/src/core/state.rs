@@ -281,7 +281,9 @@ fn refuse_when_halted(input: Input, effects: &mut Vec<Effect>) {
     let halted = || "the chain is halted; see the status of the chain role".to_owned();
     match input {
         Input::ClaimArrived { ticket, .. } => effects.push(Effect::Answer { ticket, answer: Answer::Busy(halted()) }),
-        Input::BatchBlockImport { ticket, .. } => effects.push(Effect::Answer { ticket, answer: Answer::ImportRefused(halted()) }),
+        Input::BatchBlockImport { ticket, .. } => {
+            effects.push(Effect::Answer { ticket, answer: Answer::ImportRefused(halted()) })
+        }
         _ => {}
     }
 }

@@ -38,7 +38,11 @@ impl Loader<'_> {
     /// What the core starts from, and the last block with its facts.
     pub(crate) async fn load(&self, key: Option<PrivateKey>) -> Result<(Boot, Option<LastBlock>), ActorError> {
         let stored: storage::Head = self.ask(storage::GetHead {}).await;
-        let (head, last) = if stored.height == 0 { (None, None) } else { self.stored_head(&stored).await.map(|(head, last)| (Some(head), Some(last)))? };
+        let (head, last) = if stored.height == 0 {
+            (None, None)
+        } else {
+            self.stored_head(&stored).await.map(|(head, last)| (Some(head), Some(last)))?
+        };
         let head = self.with_engine(head).await?;
         let facts = self.facts(&head).await?;
         let ledger = Ledger::replay(&self.rules.spec, Height(head.height), &facts)

@@ -123,7 +123,8 @@ impl EngineDoor {
     }
 
     async fn replay(&self, stored: &common::CommittedBlock) -> Result<(), EngineFailure> {
-        let block = Block::decode(&stored.block).map_err(|cause| EngineFailure(format!("stored block {}: {cause}", stored.height)))?;
+        let block =
+            Block::decode(&stored.block).map_err(|cause| EngineFailure(format!("stored block {}: {cause}", stored.height)))?;
         match self.execute_once(block.body.payload.to_vec(), block.header.parent).await? {
             Some(Execution::Valid { el_hash, .. }) => {
                 let request = engine::CommitExecution { block_hash: el_hash.to_vec() };

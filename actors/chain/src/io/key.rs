@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 /// Why the key cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
-    #[error("cannot read the validator key {path}; create it with `alys keys`, or remove `chain.validator_key` to run a full node: {source}")]
+    #[error(
+        "cannot read the validator key {path}; create it with `alys keys`, or remove `chain.validator_key` to run a full node: {source}"
+    )]
     Unreadable {
         path: PathBuf,
         #[source]

@@ -86,10 +86,8 @@ mod tests {
     #[test]
     fn only_our_contract_counts_and_the_index_runs_over_the_block() {
         let noise = Log { address: BRIDGE_CONTRACT, data: LogData::default() };
-        let receipts = [
-            receipt(vec![log(Address::ZERO, 1), log(BRIDGE_CONTRACT, 2)]),
-            receipt(vec![noise, log(BRIDGE_CONTRACT, 3)]),
-        ];
+        let receipts =
+            [receipt(vec![log(Address::ZERO, 1), log(BRIDGE_CONTRACT, 2)]), receipt(vec![noise, log(BRIDGE_CONTRACT, 3)])];
         let burns = find(9, &receipts, [B256::repeat_byte(1), B256::repeat_byte(2)]);
         let seen: Vec<_> = burns.iter().map(|burn| (burn.log_index, burn.amount, burn.transaction)).collect();
         assert_eq!(seen, [(1, U256::from(2), B256::repeat_byte(1)), (3, U256::from(3), B256::repeat_byte(2))]);

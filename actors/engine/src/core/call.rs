@@ -1,7 +1,7 @@
 //! Running a call that is not a transaction and leaves nothing behind: `eth_call`, `eth_estimateGas`.
 
 use alloy_consensus::Header;
-use alloy_evm::{Evm, EvmFactory, EthEvmFactory};
+use alloy_evm::{EthEvmFactory, Evm, EvmFactory};
 use alloy_primitives::U256;
 use revm::bytecode::Bytecode;
 use revm::context::TxEnv;
@@ -82,7 +82,10 @@ fn pretend<S: StateSource>(database: &mut CacheDB<SourceDatabase<'_, S>>, preten
     }
     database.insert_account_info(pretended.address, info);
     match &pretended.state {
-        Some(slots) => database.replace_account_storage(pretended.address, slots.iter().copied().collect::<revm::primitives::HashMap<U256, U256, _>>())?,
+        Some(slots) => database.replace_account_storage(
+            pretended.address,
+            slots.iter().copied().collect::<revm::primitives::HashMap<U256, U256, _>>(),
+        )?,
         None => {
             for (slot, value) in &pretended.state_diff {
                 database.insert_account_storage(pretended.address, *slot, *value)?;

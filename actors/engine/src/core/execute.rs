@@ -65,7 +65,13 @@ pub fn environment(rules: &Rules, header: &Header) -> EvmEnv {
 ///
 /// # Errors
 /// What `transactions` returns, a rule that a system call or withdrawal breaks, or a state that cannot be read.
-pub fn run<S, F>(source: &S, rules: &Rules, header: &Header, withdrawals: &[Withdrawal], transactions: F) -> Result<Outcome, ExecuteError>
+pub fn run<S, F>(
+    source: &S,
+    rules: &Rules,
+    header: &Header,
+    withdrawals: &[Withdrawal],
+    transactions: F,
+) -> Result<Outcome, ExecuteError>
 where
     S: StateSource,
     F: FnOnce(RunTransaction<'_>) -> Result<(), ExecuteError>,

@@ -73,10 +73,8 @@ pub const fn rules(spec: &ChainSpec) -> Rules {
 pub fn genesis(spec: &ChainSpec) -> Result<ExecutedBlock, GenesisError> {
     let code = hex::decode(BRIDGE_CODE.trim()).map_err(|_| GenesisError::Code)?;
     let contract = |code: Bytes| GenesisAccount { nonce: 1, code, ..GenesisAccount::default() };
-    let mut accounts = BTreeMap::from([
-        (BRIDGE_CONTRACT, contract(code.into())),
-        (BEACON_ROOTS_ADDRESS, contract(BEACON_ROOTS_CODE.clone())),
-    ]);
+    let mut accounts =
+        BTreeMap::from([(BRIDGE_CONTRACT, contract(code.into())), (BEACON_ROOTS_ADDRESS, contract(BEACON_ROOTS_CODE.clone()))]);
     for entry in &spec.execution.alloc {
         if [BRIDGE_CONTRACT, BEACON_ROOTS_ADDRESS].contains(&entry.address) {
             return Err(GenesisError::Reserved(entry.address));

@@ -55,7 +55,8 @@ impl Tree {
 
     /// `head` is committed: what does not build on it can never be.
     pub fn committed(&mut self, head: B256) {
-        let stale: Vec<B256> = self.order.iter().copied().filter(|hash| *hash == head || self.path(*hash, head).is_none()).collect();
+        let stale: Vec<B256> =
+            self.order.iter().copied().filter(|hash| *hash == head || self.path(*hash, head).is_none()).collect();
         for hash in &stale {
             self.blocks.remove(hash);
         }

@@ -234,9 +234,7 @@ fn decode(mut bytes: &[u8]) -> alloy_rlp::Result<Node> {
     let node = match TrieNode::decode(&mut bytes)? {
         TrieNode::EmptyRoot => Node::Empty,
         TrieNode::Leaf(leaf) => Node::Leaf { path: leaf.key, value: leaf.value },
-        TrieNode::Extension(extension) => {
-            Node::Extension { path: extension.key, child: Box::new(child(&extension.child)?) }
-        }
+        TrieNode::Extension(extension) => Node::Extension { path: extension.key, child: Box::new(child(&extension.child)?) },
         TrieNode::Branch(branch) => {
             let mut children = no_children();
             for (nibble, reference) in branch.as_ref().children() {

@@ -7,11 +7,11 @@ use alloy_primitives::{Address, B256};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
 
 use super::block::{ExecuteError, ExecutedBlock, Invalid};
+use super::burns;
 use super::execute::{TransactionError, logs_bloom, run};
 use super::forks::Rules;
 use super::header::{check, equal};
 use super::state::StateSource;
-use super::burns;
 
 /// The block that a payload describes.
 ///

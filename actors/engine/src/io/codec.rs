@@ -116,7 +116,8 @@ pub fn encode_head(number: u64, hash: B256) -> [u8; 40] {
 /// # Errors
 /// `Damaged` when it has another length.
 pub fn decode_head(bytes: &[u8]) -> Result<(u64, B256), StateError> {
-    let (number, hash) = bytes.split_first_chunk::<8>().ok_or_else(|| StateError::Damaged("head in the database is cut off".into()))?;
+    let (number, hash) =
+        bytes.split_first_chunk::<8>().ok_or_else(|| StateError::Damaged("head in the database is cut off".into()))?;
     let hash = B256::try_from(hash).map_err(|_| StateError::Damaged("head in the database is cut off".into()))?;
     Ok((u64::from_be_bytes(*number), hash))
 }

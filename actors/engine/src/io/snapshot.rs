@@ -90,7 +90,8 @@ impl Snapshot {
             head: written.unwrap_or_else(|| Arc::new(no_block())),
         };
         if snapshot.head.hash != hash {
-            let head = snapshot.block(number)?.ok_or_else(|| StateError::Damaged(format!("block {number}, the head, is missing")))?;
+            let head =
+                snapshot.block(number)?.ok_or_else(|| StateError::Damaged(format!("block {number}, the head, is missing")))?;
             snapshot.head = Arc::new(head);
         }
         let root = snapshot.account_node(&[])?.map_or(alloy_trie::EMPTY_ROOT_HASH, keccak256);

@@ -37,10 +37,14 @@ const FILE: &str = "engine.redb";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Contents make no sense.
-    #[error("the engine's database {0} is damaged ({1}): restore it from a backup, or move it away and the engine builds it again from the stored blocks")]
+    #[error(
+        "the engine's database {0} is damaged ({1}): restore it from a backup, or move it away and the engine builds it again from the stored blocks"
+    )]
     Damaged(PathBuf, String),
     /// Another genesis.
-    #[error("the engine's database {path} belongs to another chain (genesis {found}, this chain has {expected}): set another data folder, or move it away")]
+    #[error(
+        "the engine's database {path} belongs to another chain (genesis {found}, this chain has {expected}): set another data folder, or move it away"
+    )]
     OtherChain {
         /// The file.
         path: PathBuf,
@@ -50,7 +54,9 @@ pub enum StoreError {
         expected: B256,
     },
     /// Another layout.
-    #[error("the engine's database {path} has layout {found}, this version reads {expected}: use the matching version, or move it away and the engine builds it again from the stored blocks")]
+    #[error(
+        "the engine's database {path} has layout {found}, this version reads {expected}: use the matching version, or move it away and the engine builds it again from the stored blocks"
+    )]
     OtherSchema {
         /// The file.
         path: PathBuf,
@@ -60,7 +66,9 @@ pub enum StoreError {
         expected: u64,
     },
     /// Another process has it.
-    #[error("the engine's database {0} is in use: another engine is running with the same data folder; stop it or set another folder")]
+    #[error(
+        "the engine's database {0} is in use: another engine is running with the same data folder; stop it or set another folder"
+    )]
     InUse(PathBuf),
     /// The file system says no.
     #[error("the engine's database {0} cannot be used: {1}; check space and permissions of the disk")]
@@ -69,7 +77,9 @@ pub enum StoreError {
     #[error("writing the engine's database failed: {0}; check space and health of the disk")]
     Write(#[source] redb::Error),
     /// A read failed.
-    #[error("the engine's database cannot be read ({0}): restore it from a backup, or move it away and the engine builds it again from the stored blocks")]
+    #[error(
+        "the engine's database cannot be read ({0}): restore it from a backup, or move it away and the engine builds it again from the stored blocks"
+    )]
     State(#[from] StateError),
 }
 

@@ -39,8 +39,11 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         .build()
         .map_err(|cause| authority(cause.to_string()))?;
     let chain = certificates("the certificate (stream.tls.cert)", &files.cert)?;
-    alys_cluster::private::check(&files.key)
-        .map_err(|cause| TlsError::Private { what: "the key (stream.tls.key)", file: files.key.clone(), cause })?;
+    alys_cluster::private::check(&files.key).map_err(|cause| TlsError::Private {
+        what: "the key (stream.tls.key)",
+        file: files.key.clone(),
+        cause,
+    })?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|cause| TlsError::Read {
         what: "the key (stream.tls.key)",
         file: files.key.clone(),

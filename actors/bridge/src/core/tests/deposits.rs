@@ -96,7 +96,8 @@ fn what_cannot_be_minted_is_listed_with_its_reason() {
     world.mine(vec![fixture::deposit(1, &script, BTC, None), fixture::deposit(2, &script, 9_999, Some(ALICE))]);
     world.mine_empty(N);
     assert_eq!(announced(&world.poll()), 0);
-    let mut reasons: Vec<String> = world.state.pegs().peg_ins.into_iter().map(|peg| format!("{}: {}", peg.state, peg.reason)).collect();
+    let mut reasons: Vec<String> =
+        world.state.pegs().peg_ins.into_iter().map(|peg| format!("{}: {}", peg.state, peg.reason)).collect();
     reasons.sort();
     assert_eq!(reasons, ["invalid: below minimum", "invalid: no recipient"]);
 }

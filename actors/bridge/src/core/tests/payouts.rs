@@ -89,7 +89,9 @@ fn a_burn_becomes_a_settled_payout() {
     assert_eq!((count(&effects, BROADCAST), count(&effects, CONFIRM)), (0, 0), "in a block, not deep");
     world.mine_empty(1);
     let effects = world.poll();
-    let Some(Effect::PayoutConfirmed { merkle_proof, block, .. }) = effects.iter().find(|effect| CONFIRM(effect)) else { panic!() };
+    let Some(Effect::PayoutConfirmed { merkle_proof, block, .. }) = effects.iter().find(|effect| CONFIRM(effect)) else {
+        panic!()
+    };
     let proof = alys_peg::InclusionProof::from_parts(&txid.to_byte_array(), merkle_proof, block.height).unwrap();
     assert_eq!(proof.block_hash().0, block.hash.to_byte_array());
     assert_eq!(count(&world.wait(2_000), CONFIRM), 1);
@@ -130,7 +132,12 @@ fn signatures_that_do_not_count() {
         ("governance-0", Txid::all_zeros(), good, "not recorded"),
     ];
     for (member, payout, signatures, reason) in table {
-        let effects = world.step(Input::Signatures { ticket: crate::core::input::Ticket(1), member: member.into(), txid: payout, signatures });
+        let effects = world.step(Input::Signatures {
+            ticket: crate::core::input::Ticket(1),
+            member: member.into(),
+            txid: payout,
+            signatures,
+        });
         let (accepted, complete, said) = answer_of(&effects);
         assert!(!accepted && !complete && said.contains(reason), "{said}");
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::Persist(_))), "{reason}");

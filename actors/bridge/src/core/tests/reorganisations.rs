@@ -82,7 +82,8 @@ fn blocks_that_do_not_connect_are_not_taken() {
     let mut world = World::new();
     world.mine_empty(3);
     let best = world.best();
-    let skipping = Extension { ancestor: world.state.followed.tip(), blocks: vec![world.chain[2].clone(), world.chain[3].clone()], best };
+    let skipping =
+        Extension { ancestor: world.state.followed.tip(), blocks: vec![world.chain[2].clone(), world.chain[3].clone()], best };
     world.state.reading = true;
     let effects = world.state.step(Input::Extended(skipping)).unwrap();
     assert_eq!(effects, [], "height 1 is missing");
@@ -98,7 +99,8 @@ fn an_answer_to_an_old_question_undoes_nothing() {
     world.poll();
     let stranger = BlockRef { hash: world.chain[1].block_hash(), height: 2 };
     world.state.reading = true;
-    let effects = world.state.step(Input::Extended(Extension { ancestor: Some(stranger), blocks: vec![], best: world.best() })).unwrap();
+    let effects =
+        world.state.step(Input::Extended(Extension { ancestor: Some(stranger), blocks: vec![], best: world.best() })).unwrap();
     assert!(matches!(effects.as_slice(), [Effect::Follow { .. }]), "it asks again");
     assert_eq!(world.state.followed.tip(), Some(world.best()));
     let unasked = Extension { ancestor: None, blocks: vec![], best: world.best() };
@@ -157,7 +159,8 @@ fn a_payout_that_is_reorganised_away_is_broadcast_again() {
     let mut world = World::new();
     let txid = super::payouts::signed_payout(&mut world);
     let transaction = world.state.ledger.payout(&txid).unwrap().recorded.transaction.clone();
-    let broadcast = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::BroadcastBitcoinTransaction { .. }));
+    let broadcast =
+        |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::BroadcastBitcoinTransaction { .. }));
     let before = (world.state.sightings.clone(), world.disk.clone());
     world.mine(vec![transaction]);
     world.poll();

@@ -305,7 +305,13 @@ pub fn vote_to_sign(vote: &Vote) -> alys_blocks::Vote {
         VoteType::Prevote => alys_blocks::VoteKind::Prevote,
         VoteType::Precommit => alys_blocks::VoteKind::Precommit,
     };
-    alys_blocks::Vote { kind: kind.code(), height: vote.height.0, round: round_number(vote.round), block, validator: vote.voter.0 }
+    alys_blocks::Vote {
+        kind: kind.code(),
+        height: vote.height.0,
+        round: round_number(vote.round),
+        block,
+        validator: vote.voter.0,
+    }
 }
 
 /// The proposal whose root is signed.
@@ -327,7 +333,8 @@ pub fn from_polka(certificate: &PolkaCertificate<Aura>) -> Certificate {
 
 /// As malachite takes it.
 pub fn to_polka(certificate: &Certificate) -> PolkaCertificate<Aura> {
-    let signature = |commit: &CommitSignature| PolkaSignature::new(Address(commit.validator), Signature::from_bytes(commit.signature.0));
+    let signature =
+        |commit: &CommitSignature| PolkaSignature::new(Address(commit.validator), Signature::from_bytes(commit.signature.0));
     PolkaCertificate {
         height: BlockHeight(certificate.height),
         round: Round::new(certificate.round),

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use alys_blocks::{Certificate, ChainDomain, ValidatorId};
 use malachite::{
-    Effect, Error, Input, LivenessMsg, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue, Resumable as _, Resume, SignedConsensusMsg, State,
-    ValuePayload, process,
+    Effect, Error, Input, LivenessMsg, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue, Resumable as _, Resume,
+    SignedConsensusMsg, State, ValuePayload, process,
 };
 use malachite_ed25519::PrivateKey;
 use malachite_types::{
@@ -134,7 +134,8 @@ impl Machine {
             inputs.extend(entry.to_input()?);
         }
         let known: BTreeSet<Vec<u8>> = log.iter().map(WalEntry::encode).collect();
-        let mut run = self.feed(Input::StartHeight(BlockHeight(height), validators, true, None, VoteExtensionPolicy::Disabled))?;
+        let mut run =
+            self.feed(Input::StartHeight(BlockHeight(height), validators, true, None, VoteExtensionPolicy::Disabled))?;
         self.state.index_wal_entries(&inputs);
         for input in inputs {
             let step = self.feed(input)?;
@@ -178,7 +179,14 @@ impl Machine {
     }
 
     /// The verdict on another's block that was first proposed in `round`.
-    pub fn judged(&mut self, height: u64, round: u32, proposer: ValidatorId, block: BlockId, valid: bool) -> Result<Run, MachineError> {
+    pub fn judged(
+        &mut self,
+        height: u64,
+        round: u32,
+        proposer: ValidatorId,
+        block: BlockId,
+        valid: bool,
+    ) -> Result<Run, MachineError> {
         let value = ProposedValue {
             height: BlockHeight(height),
             round: Round::new(round),
@@ -209,7 +217,8 @@ impl Machine {
         let current = self.round();
         let last_cancel = outputs.iter().rposition(|output| matches!(output, Output::CancelTimers)).unwrap_or(0);
         let address = *self.state.address();
-        let proposed = self.state.full_proposal_at_round_and_proposer(&self.state.height(), self.state.round(), &address).is_some();
+        let proposed =
+            self.state.full_proposal_at_round_and_proposer(&self.state.height(), self.state.round(), &address).is_some();
         let may_propose = self.state.driver.step_is_propose() && !proposed;
         let mut position = 0_usize;
         outputs.retain(|output| {
@@ -228,7 +237,9 @@ impl Signer {
     fn answer(&self, effect: Effect<Aura>, run: &mut Run) -> Resume<Aura> {
         match effect {
             Effect::SignVote(vote, resume) => resume.resume_with(verify::sign_vote(&self.domain, &self.key, vote)),
-            Effect::SignProposal(proposal, resume) => resume.resume_with(verify::sign_proposal(&self.domain, &self.key, proposal)),
+            Effect::SignProposal(proposal, resume) => {
+                resume.resume_with(verify::sign_proposal(&self.domain, &self.key, proposal))
+            }
             Effect::VerifySignature(message, key, resume) => resume.resume_with(verify::is_signed(&self.domain, &message, &key)),
             Effect::VerifyCommitCertificate(certificate, validators, _, resume) => {
                 resume.resume_with(verify::check_commit(&self.domain, &certificate, &validators))
@@ -270,13 +281,17 @@ impl Signer {
 
 fn to_output(effect: Effect<Aura>) -> Option<Output> {
     Some(match effect {
-        Effect::StartRound(_, round, proposer, _, _) => Output::RoundStarted { round: round.as_u32().unwrap_or(0), proposer: proposer.0 },
+        Effect::StartRound(_, round, proposer, _, _) => {
+            Output::RoundStarted { round: round.as_u32().unwrap_or(0), proposer: proposer.0 }
+        }
         Effect::GetValue(_, round, _, _) => Output::GetValue { round: round.as_u32().unwrap_or(0) },
         Effect::PublishConsensusMsg(SignedConsensusMsg::Vote(vote), _)
         | Effect::PublishLivenessMsg(LivenessMsg::Vote(vote), _)
         | Effect::RepublishVote(vote, _) => Output::PublishVote(vote),
         Effect::PublishConsensusMsg(SignedConsensusMsg::Proposal(proposal), _) => Output::PublishProposal(proposal),
-        Effect::PublishLivenessMsg(LivenessMsg::PolkaCertificate(certificate), _) => Output::PublishPolka(from_polka(&certificate)),
+        Effect::PublishLivenessMsg(LivenessMsg::PolkaCertificate(certificate), _) => {
+            Output::PublishPolka(from_polka(&certificate))
+        }
         Effect::PublishLivenessMsg(LivenessMsg::SkipRoundCertificate(certificate), _)
         | Effect::RepublishRoundCertificate(certificate, _) => Output::PublishRoundChange(RoundChange::new(&certificate, &Aura)),
         Effect::ScheduleTimeout(timeout, _) => Output::StartTimer(timeout),

@@ -9,8 +9,8 @@ use alys_blocks::certificate::verify_signature;
 use malachite::ConsensusMsg;
 use malachite_ed25519::{PrivateKey, PublicKey, Signature};
 use malachite_types::{
-    BoxError, CertificateError, CommitCertificate, PolkaCertificate, Round, RoundCertificate, RoundCertificateType, SignedMessage,
-    SignedProposal, SignedVote, ThresholdParam, ThresholdParams, ValidatorSet as _, Vote as _, VoteType,
+    BoxError, CertificateError, CommitCertificate, PolkaCertificate, Round, RoundCertificate, RoundCertificateType,
+    SignedMessage, SignedProposal, SignedVote, ThresholdParam, ThresholdParams, ValidatorSet as _, Vote as _, VoteType,
 };
 
 use super::codec::{certificate_of, proposal_to_sign, vote_to_sign};

@@ -1,7 +1,9 @@
 //! The peg records of a block, as facts for the ledger.
 
 use alys_blocks::Block;
-use alys_peg::{Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, payout, proof, refund};
+use alys_peg::{
+    Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, payout, proof, refund,
+};
 
 use super::{BlockRefusal, ChainRules, Head, makes_bitcoin_claims};
 

@@ -25,8 +25,8 @@ use alys_blocks::{BLOCK_VERSION, BitcoinView, Block, Certificate, ChainDomain, C
 use alys_peg::{Fact, Federation, FederationError, Ledger, PegRules};
 use alys_proto::Height;
 
-pub use payload::payload_hash;
 pub(super) use payload::justified;
+pub use payload::payload_hash;
 pub use reason::BlockRefusal;
 
 use super::consensus::context::{ValidatorSet, ValidatorSetError};

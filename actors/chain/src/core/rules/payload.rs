@@ -12,7 +12,13 @@ pub fn payload_hash(block: &Block) -> Result<B256, PayloadError> {
     Ok(decode_payload(&block.body.payload)?.payload_inner.payload_inner.block_hash)
 }
 
-pub(super) fn check(rules: &ChainRules, block: &Block, parent: &Head, ledger: &Ledger, facts: &[Fact]) -> Result<(), BlockRefusal> {
+pub(super) fn check(
+    rules: &ChainRules,
+    block: &Block,
+    parent: &Head,
+    ledger: &Ledger,
+    facts: &[Fact],
+) -> Result<(), BlockRefusal> {
     let payload = decode_payload(&block.body.payload).map_err(BlockRefusal::PayloadForm)?;
     let inner = &payload.payload_inner.payload_inner;
     if inner.block_number != block.header.height {
@@ -50,7 +56,8 @@ pub(super) fn check(rules: &ChainRules, block: &Block, parent: &Head, ledger: &L
 
 /// The withdrawals that a block with these facts must have [PEG-5].
 pub(in crate::core) fn justified(ledger: &Ledger, facts: &[Fact]) -> Result<Vec<Withdrawal>, BlockRefusal> {
-    let minted: Vec<Minted> = facts.iter().filter_map(|fact| if let Fact::Minted(minted) = fact { Some(*minted) } else { None }).collect();
+    let minted: Vec<Minted> =
+        facts.iter().filter_map(|fact| if let Fact::Minted(minted) = fact { Some(*minted) } else { None }).collect();
     let refunded: Vec<Refunded> =
         facts.iter().filter_map(|fact| if let Fact::Refunded(refunded) = fact { Some(*refunded) } else { None }).collect();
     withdrawals::justified(ledger, &minted, &refunded).map_err(BlockRefusal::Ledger)

@@ -56,7 +56,12 @@ pub(crate) fn build(wanted: &TemplateRequest, gas_limit: u64) -> Template {
     let withdrawals = wanted
         .withdrawals
         .iter()
-        .map(|credit| eip4895::Withdrawal { index: credit.index, validator_index: 0, address: credit.recipient, amount: credit.gwei })
+        .map(|credit| eip4895::Withdrawal {
+            index: credit.index,
+            validator_index: 0,
+            address: credit.recipient,
+            amount: credit.gwei,
+        })
         .collect();
     let mut payload = ExecutionPayloadV3 {
         payload_inner: ExecutionPayloadV2 {

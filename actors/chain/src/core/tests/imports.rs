@@ -49,7 +49,10 @@ fn a_batch_with_a_hole_or_a_forged_certificate_is_refused() {
     world.step(1, Input::BatchBlockImport { ticket: Ticket(1), blocks: vec![second.clone()] });
     first.certificate.signatures[0].signature.0[3] ^= 1;
     world.step(1, Input::BatchBlockImport { ticket: Ticket(2), blocks: vec![first, second] });
-    assert!(matches!(world.nodes[1].answers.as_slice(), [(Ticket(1), Answer::ImportRefused(_)), (Ticket(2), Answer::ImportRefused(_))]));
+    assert!(matches!(
+        world.nodes[1].answers.as_slice(),
+        [(Ticket(1), Answer::ImportRefused(_)), (Ticket(2), Answer::ImportRefused(_))]
+    ));
     assert_eq!(world.height(1), 0);
 }
 

@@ -54,7 +54,9 @@ fn a_deposit_waits_until_it_is_deep_and_empty_blocks_go_on() {
 #[test]
 fn too_few_approvals_or_strangers_are_refused() {
     let mut world = Simulation::new(1, 0, 1);
-    for approved_by in [vec![], vec!["member-1".to_owned(), "member-1".to_owned()], vec!["member-1".to_owned(), "mallory".to_owned()]] {
+    for approved_by in
+        [vec![], vec!["member-1".to_owned(), "member-1".to_owned()], vec!["member-1".to_owned(), "mallory".to_owned()]]
+    {
         let proof = Box::new(deposit_proof(&world.rules, 100_000_000, RECIPIENT, 10));
         assert!(matches!(world.claim(0, Claim::PegIn { proof, approved_by }), Answer::Refused(_)));
     }

@@ -6,10 +6,10 @@ use malachite_types::Round;
 
 use super::fixtures::{EL_GENESIS, build, key};
 use super::simulation::Simulation;
+use crate::core::consensus::Gossip;
 use crate::core::consensus::codec::BlockProposal;
 use crate::core::consensus::context::{Address, BlockHeight, BlockId, Proposal};
 use crate::core::consensus::verify::sign_proposal;
-use crate::core::consensus::Gossip;
 use crate::core::{Input, Note, TemplateRequest};
 
 /// A block for slot 1 + round, made by hand.
@@ -64,7 +64,9 @@ fn world() -> (Simulation, u64) {
 fn prevoted_for(world: &mut Simulation, hash: B256) -> bool {
     world.run_for(10);
     world.nodes[0].disk.wal.iter().any(|entry| {
-        let crate::core::consensus::WalEntry::Vote(vote) = crate::core::consensus::WalEntry::decode(entry).unwrap() else { return false };
+        let crate::core::consensus::WalEntry::Vote(vote) = crate::core::consensus::WalEntry::decode(entry).unwrap() else {
+            return false;
+        };
         let vote = malachite_types::SignedVote::<crate::core::consensus::Aura>::try_from(&vote).unwrap();
         vote.value == malachite_types::NilOrVal::Val(BlockId(hash))
     })

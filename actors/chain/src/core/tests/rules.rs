@@ -86,26 +86,56 @@ const HEADER: &[Rule] = &[
     ("slot of the parent", |c| c.block.header.slot = c.parent.slot, |r| matches!(r, BlockRefusal::Slot { .. })),
     ("proposer", |c| c.block.header.proposer = B256::repeat_byte(1), |r| matches!(r, BlockRefusal::Proposer { .. })),
     ("parent", |c| c.block.header.parent = B256::repeat_byte(1), |r| matches!(r, BlockRefusal::Parent(_))),
-    ("certificate of another block", |c| c.block.body.parent_certificate.block = B256::ZERO, |r| matches!(r, BlockRefusal::OtherCertificate)),
-    ("certificate without signatures", |c| c.block.body.parent_certificate.signatures = Default::default(), |r| {
-        matches!(r, BlockRefusal::ParentCertificate(_))
-    }),
-    ("certificate with a forged signature", |c| c.block.body.parent_certificate.signatures[0].signature.0[0] ^= 1, |r| {
-        matches!(r, BlockRefusal::ParentCertificate(_))
-    }),
-    ("certificate of another round", |c| c.block.body.parent_certificate.round += 1, |r| matches!(r, BlockRefusal::ParentCertificate(_))),
+    (
+        "certificate of another block",
+        |c| c.block.body.parent_certificate.block = B256::ZERO,
+        |r| matches!(r, BlockRefusal::OtherCertificate),
+    ),
+    (
+        "certificate without signatures",
+        |c| c.block.body.parent_certificate.signatures = Default::default(),
+        |r| matches!(r, BlockRefusal::ParentCertificate(_)),
+    ),
+    (
+        "certificate with a forged signature",
+        |c| c.block.body.parent_certificate.signatures[0].signature.0[0] ^= 1,
+        |r| matches!(r, BlockRefusal::ParentCertificate(_)),
+    ),
+    (
+        "certificate of another round",
+        |c| c.block.body.parent_certificate.round += 1,
+        |r| matches!(r, BlockRefusal::ParentCertificate(_)),
+    ),
 ];
 
 const CLAIMS: &[Rule] = &[
     ("view goes back", |c| c.parent.view = view(16), |r| matches!(r, BlockRefusal::ViewWentBack { parent: 16, found: 15 })),
-    ("view moves without claims", |c| c.block.body.peg_ins = Default::default(), |r| matches!(r, BlockRefusal::ViewWithoutClaims)),
-    ("bundle before activation", |c| c.block.body.bundle.push(Default::default()).unwrap(), |r| matches!(r, BlockRefusal::BundleNotActive)),
-    ("governance record before activation", |c| c.block.body.governance.push(Default::default()).unwrap(), |r| {
-        matches!(r, BlockRefusal::GovernanceNotActive)
-    }),
-    ("deposit not deep enough", |c| c.block.header.bitcoin_view = view(14), |r| matches!(r, BlockRefusal::PegIn { index: 0, .. })),
+    (
+        "view moves without claims",
+        |c| c.block.body.peg_ins = Default::default(),
+        |r| matches!(r, BlockRefusal::ViewWithoutClaims),
+    ),
+    (
+        "bundle before activation",
+        |c| c.block.body.bundle.push(Default::default()).unwrap(),
+        |r| matches!(r, BlockRefusal::BundleNotActive),
+    ),
+    (
+        "governance record before activation",
+        |c| c.block.body.governance.push(Default::default()).unwrap(),
+        |r| matches!(r, BlockRefusal::GovernanceNotActive),
+    ),
+    (
+        "deposit not deep enough",
+        |c| c.block.header.bitcoin_view = view(14),
+        |r| matches!(r, BlockRefusal::PegIn { index: 0, .. }),
+    ),
     ("another value", |c| c.block.body.peg_ins[0].value += 1, |r| matches!(r, BlockRefusal::PegIn { .. })),
-    ("another recipient", |c| c.block.body.peg_ins[0].recipient = Address::repeat_byte(2), |r| matches!(r, BlockRefusal::PegIn { .. })),
+    (
+        "another recipient",
+        |c| c.block.body.peg_ins[0].recipient = Address::repeat_byte(2),
+        |r| matches!(r, BlockRefusal::PegIn { .. }),
+    ),
     ("another output", |c| c.block.body.peg_ins[0].vout = 1, |r| matches!(r, BlockRefusal::PegIn { .. })),
     ("damaged proof", |c| c.block.body.merkle_flip(), |r| matches!(r, BlockRefusal::PegIn { .. })),
     ("the same deposit twice", double_deposit, |r| matches!(r, BlockRefusal::Ledger(alys_peg::Violation::MintedTwice(_)))),
@@ -117,32 +147,64 @@ const CLAIMS: &[Rule] = &[
 
 const PAYLOAD: &[Rule] = &[
     ("not a payload", |c| c.block.body.payload = vec![1].try_into().unwrap(), |r| matches!(r, BlockRefusal::PayloadForm(_))),
-    ("number", |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.block_number = 4), |r| matches!(r, BlockRefusal::PayloadNumber(4))),
-    ("EL parent", |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.parent_hash = EL_GENESIS), |r| {
-        matches!(r, BlockRefusal::PayloadParent(_))
-    }),
-    ("timestamp", |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.timestamp += 2), |r| matches!(r, BlockRefusal::PayloadTime(_))),
-    ("randao", |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.prev_randao = B256::ZERO), |r| {
-        matches!(r, BlockRefusal::PayloadRandao(_))
-    }),
-    ("fee recipient", |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.fee_recipient = Address::ZERO), |r| {
-        matches!(r, BlockRefusal::FeeRecipient(_))
-    }),
-    ("gas limit", |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.gas_limit += 1), |r| matches!(r, BlockRefusal::GasLimit(_))),
+    (
+        "number",
+        |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.block_number = 4),
+        |r| matches!(r, BlockRefusal::PayloadNumber(4)),
+    ),
+    (
+        "EL parent",
+        |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.parent_hash = EL_GENESIS),
+        |r| matches!(r, BlockRefusal::PayloadParent(_)),
+    ),
+    (
+        "timestamp",
+        |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.timestamp += 2),
+        |r| matches!(r, BlockRefusal::PayloadTime(_)),
+    ),
+    (
+        "randao",
+        |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.prev_randao = B256::ZERO),
+        |r| matches!(r, BlockRefusal::PayloadRandao(_)),
+    ),
+    (
+        "fee recipient",
+        |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.fee_recipient = Address::ZERO),
+        |r| matches!(r, BlockRefusal::FeeRecipient(_)),
+    ),
+    (
+        "gas limit",
+        |c| payload(&mut c.block, |p| p.payload_inner.payload_inner.gas_limit += 1),
+        |r| matches!(r, BlockRefusal::GasLimit(_)),
+    ),
     ("blobs", |c| payload(&mut c.block, |p| p.blob_gas_used = 131_072), |r| matches!(r, BlockRefusal::Blobs)),
     ("excess blobs", |c| payload(&mut c.block, |p| p.excess_blob_gas = 1), |r| matches!(r, BlockRefusal::Blobs)),
-    ("withdrawal of a validator", |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].validator_index = 1), |r| {
-        matches!(r, BlockRefusal::WithdrawalValidator)
-    }),
+    (
+        "withdrawal of a validator",
+        |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].validator_index = 1),
+        |r| matches!(r, BlockRefusal::WithdrawalValidator),
+    ),
     ("extra withdrawal by the proposer", extra_withdrawal, |r| matches!(r, BlockRefusal::Withdrawals(_))),
-    ("missing withdrawal", |c| payload(&mut c.block, |p| p.payload_inner.withdrawals.clear()), |r| matches!(r, BlockRefusal::Withdrawals(_))),
-    ("withdrawal of more", |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].amount += 1), |r| {
-        matches!(r, BlockRefusal::Withdrawals(_))
-    }),
-    ("withdrawal to another", |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].address = Address::ZERO), |r| {
-        matches!(r, BlockRefusal::Withdrawals(_))
-    }),
-    ("withdrawal index", |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].index = 5), |r| matches!(r, BlockRefusal::Withdrawals(_))),
+    (
+        "missing withdrawal",
+        |c| payload(&mut c.block, |p| p.payload_inner.withdrawals.clear()),
+        |r| matches!(r, BlockRefusal::Withdrawals(_)),
+    ),
+    (
+        "withdrawal of more",
+        |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].amount += 1),
+        |r| matches!(r, BlockRefusal::Withdrawals(_)),
+    ),
+    (
+        "withdrawal to another",
+        |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].address = Address::ZERO),
+        |r| matches!(r, BlockRefusal::Withdrawals(_)),
+    ),
+    (
+        "withdrawal index",
+        |c| payload(&mut c.block, |p| p.payload_inner.withdrawals[0].index = 5),
+        |r| matches!(r, BlockRefusal::Withdrawals(_)),
+    ),
 ];
 
 #[test]

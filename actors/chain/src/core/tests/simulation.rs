@@ -14,7 +14,9 @@ use malachite_types::SignedVote;
 use super::fixtures::{EL_GENESIS, GENESIS_TIME, build, el_hash, key, rules};
 use crate::core::consensus::{Aura, Gossip, WalEntry};
 use crate::core::rules::{ChainRules, Head, payload_hash};
-use crate::core::{Answer, Boot, Effect, Execution, HaltReason, ImportedBlock, Input, Millis, Note, PegCheck, PegVerdict, State, Ticket};
+use crate::core::{
+    Answer, Boot, Effect, Execution, HaltReason, ImportedBlock, Input, Millis, Note, PegCheck, PegVerdict, State, Ticket,
+};
 
 pub(crate) struct Simulation {
     pub(crate) rules: Arc<ChainRules>,
@@ -285,7 +287,9 @@ impl Simulation {
     fn assert_logged(&self, from: usize, gossip: &Gossip) {
         let needed = match gossip {
             Gossip::Vote(vote) => vec![WalEntry::Vote(vote.clone())],
-            Gossip::Proposal(message) => vec![WalEntry::Block(message.block.clone()), WalEntry::Proposal(message.proposal.clone())],
+            Gossip::Proposal(message) => {
+                vec![WalEntry::Block(message.block.clone()), WalEntry::Proposal(message.proposal.clone())]
+            }
             Gossip::Polka(_) | Gossip::RoundChange(_) => Vec::new(),
         };
         for entry in needed {
@@ -309,7 +313,11 @@ impl Simulation {
 }
 
 pub(crate) fn imported(block: &CommittedBlock) -> ImportedBlock {
-    ImportedBlock { height: block.height, block: block.block.clone(), certificate: Certificate::decode(&block.certificate).unwrap() }
+    ImportedBlock {
+        height: block.height,
+        block: block.block.clone(),
+        certificate: Certificate::decode(&block.certificate).unwrap(),
+    }
 }
 
 impl Disk {
