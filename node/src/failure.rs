@@ -85,7 +85,8 @@ impl<T, E: std::error::Error + Send + Sync + 'static> OrFail<T> for Result<T, E>
 }
 
 fn wrap(code: u8, cause: impl std::error::Error + Send + Sync + 'static, doing: &dyn fmt::Display) -> Failure {
-    let full = (&cause as &(dyn std::error::Error + 'static)).downcast_ref().is_some_and(is_full);
+    let any: &dyn std::any::Any = &cause;
+    let full = any.downcast_ref().is_some_and(is_full);
     let report = eyre::Report::new(cause).wrap_err(doing.to_string());
     if full {
         // Whatever it was written for: it can be written when there is room.

@@ -11,10 +11,11 @@ use alys_proto::cluster::{Health, Observation};
 use alys_proto::role::ROLES;
 use alys_proto::{Role, bridge, chain};
 use eyre::{OptionExt as _, WrapErr as _, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::bitcoind::Bitcoind;
 use crate::ethereum::Ethereum;
+pub use crate::processes::{is_alive, signal};
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -368,18 +369,6 @@ pub async fn wait<T>(what: &str, patience: Duration, condition: impl AsyncFn() -
         Some(cause) => Err(cause.wrap_err(format!("waited {patience:?} for {what}"))),
         None => bail!("waited {patience:?} in vain for {what}"),
     }
-}
-
-/// Sends a signal to one process.
-pub fn signal(pid: u32, signal: Signal) -> eyre::Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_eyre("not a process id")?;
-    kill_process(pid, signal).wrap_err_with(|| format!("signal to process {pid:?}"))
-}
-
-/// Whether a process exists and is no zombie.
-pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, behind_name)| !behind_name.trim_start().starts_with('Z'))
 }
 
 /// A program of this workspace: beside this one, or one folder up when this is a test.

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use eyre::{OptionExt as _, WrapErr as _};
+use rustix::process::{Pid, Signal, kill_process};
+
 /// One process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -60,4 +63,16 @@ pub fn of(data_dir: &Path) -> eyre::Result<Vec<Process>> {
     }
     found.sort_by_key(|process| process.pid);
     Ok(found)
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: Signal) -> eyre::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_eyre("not a process id")?;
+    kill_process(pid, signal).wrap_err_with(|| format!("signal to process {pid:?}"))
+}
+
+/// Whether a process exists and is no zombie.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, behind_name)| !behind_name.trim_start().starts_with('Z'))
 }

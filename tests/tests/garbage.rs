@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,20 +42,17 @@ impl Target {
             Self::Tcp(port) => Connection::Tcp(TcpStream::connect(("127.0.0.1", *port))?),
             Self::Unix(path) => Connection::Unix(UnixStream::connect(path)?),
         };
-        rustix::net::sockopt::set_socket_timeout(&connection.descriptor(), rustix::net::sockopt::Timeout::Recv, Some(READ))?;
-        rustix::net::sockopt::set_socket_timeout(&connection.descriptor(), rustix::net::sockopt::Timeout::Send, Some(READ))?;
+        match &connection {
+            Connection::Tcp(stream) => stream.set_read_timeout(Some(READ)).and_then(|()| stream.set_write_timeout(Some(READ)))?,
+            Connection::Unix(stream) => {
+                stream.set_read_timeout(Some(READ)).and_then(|()| stream.set_write_timeout(Some(READ)))?
+            }
+        }
         Ok(connection)
     }
 }
 
 impl Connection {
-    fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-
     /// Sends as much as the other side takes, says that nothing more comes, and reads what is answered.
     fn send(mut self, bytes: &[u8]) {
         let mut answer = [0; 4_096];
