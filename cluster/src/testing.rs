@@ -86,6 +86,11 @@ impl<A: RoleActor> Started<A> {
         self.activity.status().map(|(status, _)| status.fields).unwrap_or_default()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Drains it and gives the actor back, or the error that ended it.
     pub async fn stop(self) -> Result<A, ActorError> {
         self.drain.send_replace(true);

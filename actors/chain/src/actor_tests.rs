@@ -242,7 +242,9 @@ fn on_bridge(order: &mut Vec<&'static str>, message: bridge::Inbox) {
 async fn a_block_goes_through_log_storage_engine_and_only_then_out() {
     let mut world = start_in_test_context();
     let heard = world.play_until(2).await;
-    assert_eq!(world.order[..5], ["build", "wal", "store", "execute", "network"]);
+    assert_eq!(world.order[..4], ["build", "wal", "store", "execute"]);
+    // Who of those that are told next is seen first is the scheduler's affair.
+    assert!(["network", "bridge"].contains(&world.order[4]), "{:?}", world.order);
     let first = Block::decode(&heard[0].block).unwrap();
     assert_eq!((first.header.height, first.header.slot), (1, 1));
     let stream::Inbox::FinalizedBlock(told) = world.stream.next().await else { panic!("not a block") };

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use alys_cluster::ActorError;
 use alys_cluster::testing::{Probe, Started, probe, start};
 use alys_governance::{BitcoinConfig, Config, GovernanceError, Password, TlsConfig};
 use alys_peg::Session;
@@ -103,7 +104,19 @@ impl Federation {
         }
     }
 
+    /// Starts the role until it runs, as the supervisor does: for a moment the port may belong to somebody else, be it a
+    /// member's own connection to the port where nobody listens.
     async fn stream(&self, listen: &str) -> Role {
+        let give_up = std::time::Instant::now() + PATIENCE;
+        loop {
+            match self.try_stream(listen).await {
+                Ok(role) => return role,
+                Err(ended) => assert!(std::time::Instant::now() < give_up, "{ended}"),
+            }
+        }
+    }
+
+    async fn try_stream(&self, listen: &str) -> Result<Role, ActorError> {
         let (storage, storage_probe) = probe();
         let (chain, chain_probe) = probe();
         let (bridge, bridge_probe) = probe();
@@ -117,10 +130,13 @@ impl Federation {
         };
         let started =
             start(StreamActor::new(config, Arc::new(self.world.spec.clone()), Peers { storage, chain, bridge }).unwrap());
-        let address =
-            until(|| started.status().into_iter().find(|(name, _)| *name == "listen").and_then(|(_, value)| value.parse().ok()))
-                .await;
-        Role { started, address, chain: chain_probe, bridge: bridge_probe }
+        let listening =
+            || started.status().into_iter().find(|(name, _)| *name == "listen").and_then(|(_, value)| value.parse().ok());
+        let started_or_ended = until(|| listening().map(Some).or_else(|| started.has_ended().then_some(None))).await;
+        match started_or_ended {
+            Some(address) => Ok(Role { started, address, chain: chain_probe, bridge: bridge_probe }),
+            None => Err(started.finished().await.err().expect("it ended before it listened")),
+        }
     }
 
     fn member(&self, number: usize, stream: SocketAddr) -> Running {
