@@ -42,8 +42,9 @@ async fn a_full_node_joins_late_follows_by_gossip_and_has_the_same_state() -> ey
     same_balance(&validator, &node, owner).await?;
 
     let killed = node.kill(Role::Network)?;
-    let back =
-        node.wait_row(Role::Network, "network to come back", |row| Ok(row.pid != 0 && row.incarnation != killed.incarnation));
+    let back = node.wait_row(Role::Network, "network to come back", |row| {
+        Ok(row.health == "ready" && row.incarnation != killed.incarnation)
+    });
     let back = back.await?;
     node.wait_row(Role::Network, "network to dial again", |row| Ok(row.count("peers").is_ok_and(|peers| peers == 1))).await?;
     follows_by_gossip(&node).await?;
@@ -74,9 +75,11 @@ async fn a_node_with_another_specification_is_turned_away() -> eyre::Result<()> 
     std::fs::write(&other_spec, changed)?;
 
     let stranger = FullNode::join(&bitcoind, &validator, &other_spec).await?;
-    wait("the validator to refuse the stranger", PATIENCE, async || {
+    // Either side may see the other's genesis first, and bans.
+    wait("one of them to refuse the other", PATIENCE, async || {
         let bans = validator.status_field(Role::Network, "bans").await?;
-        Ok(bans.is_some_and(|bans| bans != "0").then_some(()))
+        let refused = bans.is_some_and(|bans| bans != "0") || stranger.row(Role::Network)?.count("bans")? != 0;
+        Ok(refused.then_some(()))
     })
     .await?;
     let later = validator.head().await?.height + 2;
