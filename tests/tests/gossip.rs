@@ -11,7 +11,7 @@ use alys_tests::cluster::{Alys, Options, wait};
 use alys_tests::demo::Demonstration;
 use alys_tests::ethereum::random_key;
 use alys_tests::full_node::FullNode;
-use bitcoin::Amount;
+use alys_tests::peg;
 use eyre::ensure;
 use serde_json::{Value, json};
 
@@ -111,8 +111,7 @@ async fn follows_by_gossip(node: &FullNode) -> eyre::Result<()> {
 }
 
 async fn deposit(bitcoind: &Bitcoind, validator: &Alys, owner: Address, confirmations: u64) -> eyre::Result<()> {
-    let federation = validator.federation().await?.address.parse::<bitcoin::Address<_>>()?.assume_checked();
-    bitcoind.deposit(&federation, Amount::from_sat(DEPOSIT.0), owner.as_slice()).await?;
+    peg::deposit(bitcoind, validator, owner, DEPOSIT).await?;
     bitcoind.mine(confirmations).await?;
     Ok(())
 }

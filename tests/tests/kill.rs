@@ -12,7 +12,7 @@ use alys_proto::{Role, Sats};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, is_alive, wait};
 use alys_tests::ethereum::{random_key, write_key};
-use bitcoin::Amount;
+use alys_tests::peg;
 use eyre::{OptionExt as _, ensure};
 
 const DEPOSIT: Sats = Sats(10_000_000);
@@ -81,9 +81,7 @@ async fn a_cluster_killed_whole_with_a_deposit_under_way_mints_it_once_when_it_i
 }
 
 async fn deposit(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> eyre::Result<()> {
-    let address = alys.federation().await?.address.parse::<bitcoin::Address<_>>()?.assume_checked();
-    bitcoind.deposit(&address, Amount::from_sat(DEPOSIT.0), owner.address().as_slice()).await?;
-    Ok(())
+    peg::deposit(bitcoind, alys, owner.address(), DEPOSIT).await.map(drop)
 }
 
 /// Burns and returns the Bitcoin address that must be paid.
