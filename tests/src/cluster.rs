@@ -371,10 +371,12 @@ pub async fn wait<T>(what: &str, patience: Duration, condition: impl AsyncFn() -
     }
 }
 
-/// A program of this workspace: beside this one, or one folder up when this is a test.
+/// A program of this workspace: in `ALYS_BIN_DIR` when that is set, else beside this one, or one folder up when this is a test.
 pub fn binary(name: &str) -> eyre::Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let chosen = std::env::var_os("ALYS_BIN_DIR").map(PathBuf::from);
+    let beside = own.ancestors().skip(1).take(2).map(Path::to_owned);
+    let found = chosen.into_iter().chain(beside).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| eyre::eyre!("{name} is not built: `make build`"))
 }
 
