@@ -9,6 +9,7 @@ use alys_proto::{BackpressureStrategy, Inbox, Lane};
 
 use crate::exit::ActorError;
 use crate::mailbox::{Shared, Ticket};
+use crate::metrics::RoleMetrics;
 use crate::port::Item;
 
 /// A role: the thin shell around its pure core. One message at a time, in the order of the mailbox.
@@ -35,6 +36,11 @@ pub trait RoleActor: Sized + Send + 'static {
 
     /// What it shows: taken after every message, so it must be cheap.
     fn status(&self) -> Status;
+
+    /// Its own metrics beside the shell's: taken after every message, so copying them must be cheap.
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        None
+    }
 }
 
 /// A role's own snapshot.

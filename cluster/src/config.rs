@@ -23,6 +23,9 @@ pub struct ClusterConfig {
     /// Deadline of a question when the caller names none.
     #[serde(with = "humantime_serde")]
     pub ask_deadline: Duration,
+    /// A handler that takes longer, or a mailbox that nobody takes from for longer, is no progress: the process is wedged.
+    #[serde(with = "humantime_serde")]
+    pub handler_deadline: Duration,
     /// How long a role may take to finish what is queued after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub drain_budget: Duration,
@@ -68,6 +71,8 @@ pub struct TelemetryConfig {
     pub filter: String,
     /// OTLP collector (gRPC), like `http://127.0.0.1:4317`; none: trace ids appear in the logs only.
     pub otlp_endpoint: Option<String>,
+    /// Where this process answers `/metrics`, `/livez`, `/readyz` and gRPC health; none: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Form of log lines on standard error.
@@ -90,6 +95,7 @@ impl Default for ClusterConfig {
             mesh: None,
             mailbox: MailboxConfig::default(),
             ask_deadline: Duration::from_secs(5),
+            handler_deadline: Duration::from_secs(10),
             drain_budget: Duration::from_secs(5),
             telemetry: TelemetryConfig::default(),
         }
@@ -105,6 +111,6 @@ impl Default for MailboxConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Json, filter: "info".into(), otlp_endpoint: None }
+        Self { format: LogFormat::Json, filter: "info".into(), otlp_endpoint: None, listen: None }
     }
 }

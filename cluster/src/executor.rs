@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alys_proto::cluster::{Header, Health};
 use alys_proto::{Inbox, Refused};
@@ -14,6 +14,7 @@ use crate::actor::{Cx, LocalSender, RoleActor, Status};
 use crate::exit::ActorError;
 use crate::identity::unix_millis;
 use crate::mailbox::Shared;
+use crate::metrics::{Figure, RoleMetrics};
 use crate::port::{Envelope, Gate, Item};
 use crate::telemetry;
 
@@ -29,12 +30,15 @@ pub(crate) struct Activity {
     pub(crate) expired: AtomicU64,
     current: Mutex<Current>,
     status: Mutex<Option<(Status, Instant)>>,
+    metrics: Mutex<Option<Box<dyn RoleMetrics>>>,
 }
 
 #[derive(Default)]
 struct Current {
     in_flight: Option<(&'static str, Instant)>,
     waiting_on: Option<String>,
+    /// When the last handler ended.
+    ended: Option<Instant>,
 }
 
 /// Clears the wait-for edge when the question ends, also when it is cancelled.
@@ -69,6 +73,19 @@ impl Activity {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Name of the message in hand and its age, and how long ago a handler last ended.
+    pub(crate) fn sight(&self) -> (Option<(&'static str, Duration)>, Duration) {
+        let current = self.lock();
+        let idle = current.ended.map_or(Duration::ZERO, |ended| ended.elapsed());
+        (current.in_flight.map(|(name, since)| (name, since.elapsed())), idle)
+    }
+
+    /// The role's own metrics, as of its last message.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.as_ref().map_or_else(Vec::new, |metrics| metrics.figures())
+    }
+
     fn show(&self, status: Status) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
@@ -77,12 +94,18 @@ impl Activity {
         self.lock().in_flight = Some((name, Instant::now()));
     }
 
-    fn end(&self, failed: bool) {
-        self.lock().in_flight = None;
+    /// The handler's message and how long it took.
+    fn end(&self, failed: bool) -> Option<(&'static str, Duration)> {
+        let done = {
+            let mut current = self.lock();
+            current.ended = Some(Instant::now());
+            current.in_flight.take().map(|(name, since)| (name, since.elapsed()))
+        };
         self.handled.fetch_add(1, Ordering::Relaxed);
         if failed {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
+        done
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
@@ -113,15 +136,20 @@ impl<A: RoleActor> Executor<A> {
         let started = self.actor.start(&cx).await;
         self.activity.end(started.is_err());
         started?;
-        self.activity.show(self.actor.status());
+        self.show();
         tracing::info!("ready");
 
         while let Some(item) = self.next().await {
             self.handle(&mut cx, item).await?;
-            self.activity.show(self.actor.status());
+            self.show();
         }
         self.actor.stop(&cx).await;
         Ok(self.actor)
+    }
+
+    fn show(&self) {
+        self.activity.show(self.actor.status());
+        *self.activity.metrics.lock().unwrap_or_else(PoisonError::into_inner) = self.actor.metrics();
     }
 
     /// The next message, or `None` when draining and nothing waits.
@@ -157,7 +185,9 @@ impl<A: RoleActor> Executor<A> {
                 self.actor.handle(cx, message).instrument(span).await
             }
         };
-        self.activity.end(result.is_err());
+        if let Some((name, took)) = self.activity.end(result.is_err()) {
+            self.gate.counts.handled(name, took, result.is_err());
+        }
         result
     }
 
@@ -167,13 +197,16 @@ impl<A: RoleActor> Executor<A> {
         let deadline = header.deadline_unix_millis;
         if deadline != 0 && unix_millis() > deadline {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
-            alys_proto::wire::refuse(port, Refused::TooLate(format!("{} expired in the mailbox", method.name)));
+            let refused = Refused::TooLate(format!("{} expired in the mailbox", method.name));
+            self.gate.counts.refused(Some(method.name), &refused);
+            alys_proto::wire::refuse(port, refused);
             return None;
         }
         match A::Inbox::decode(method.name, &body, port) {
             Ok(message) => Some((message, header)),
-            Err(_already_refused) => {
+            Err(refused) => {
                 self.gate.malformed.fetch_add(1, Ordering::Relaxed);
+                self.gate.counts.refused(Some(method.name), &refused);
                 None
             }
         }

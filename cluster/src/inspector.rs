@@ -2,33 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use alys_proto::cluster::{
-    self, Drained, Field, Health, LaneDepth, Mailbox, MailboxView, Observation, QueuedMessage, Role, TypeCount,
-};
+use alys_proto::cluster::{self, Drained, Field, LaneDepth, Mailbox, MailboxView, Observation, QueuedMessage, Role, TypeCount};
 use alys_proto::{Inbox, Lane};
 use tokio::sync::watch;
 
-use crate::executor::Activity;
-use crate::identity::Identity;
 use crate::mailbox::{Shared, Ticket};
-use crate::mesh::Links;
-use crate::port::{Gate, Item, Wire};
+use crate::port::{Item, Wire};
 use crate::process;
-
-/// A handler that takes longer than this makes no progress. The longest legal one imports a batch of blocks.
-const WEDGED_AFTER: Duration = Duration::from_secs(30);
+use crate::vitals::Vitals;
 
 /// Most messages that one peek shows.
 const MOST_PEEKED: usize = 1_000;
 
 pub(crate) struct Inspector<L> {
-    pub(crate) identity: Identity,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) mailbox: Arc<Shared<Item<L>>>,
-    pub(crate) activity: Arc<Activity>,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) links: Links,
     pub(crate) drain: watch::Sender<bool>,
     pub(crate) describe: fn(&str, &[u8]) -> String,
 }
@@ -45,40 +35,32 @@ impl<L> Inspector<L> {
             Ok(cluster::Inbox::Drain(drain, reply)) => {
                 tracing::info!(reason = drain.reason, "asked to drain");
                 self.drain.send_replace(true);
-                reply.send(Drained { handled: self.activity.handled.load(Ordering::Relaxed) });
+                reply.send(Drained { handled: self.vitals.activity.handled.load(Ordering::Relaxed) });
             }
             Err(_refused_already) => {
-                self.gate.malformed.fetch_add(1, Ordering::Relaxed);
+                self.vitals.gate.malformed.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     fn observe(&self) -> Observation {
-        let (in_flight, _) = self.activity.current();
-        let wedged = in_flight.filter(|(name, since)| *name != "start" && since.elapsed() > WEDGED_AFTER);
-        let status = self.activity.status();
-        let (mut health, mut health_reason) =
-            status.as_ref().map_or((Health::Starting, String::new()), |(status, _)| (status.health, status.reason.clone()));
-        if *self.drain.borrow() {
-            health = Health::Draining;
-        } else if let Some((name, since)) = wedged {
-            health = Health::Wedged;
-            health_reason = format!("{name} has been running for {:?}", since.elapsed());
-        }
+        let vitals = &self.vitals;
+        let status = vitals.activity.status();
+        let (health, health_reason) = vitals.health();
         let usage = process::usage();
         Observation {
-            role: self.identity.role.into(),
-            instance: self.identity.instance.clone(),
-            incarnation: self.identity.incarnation.to_bytes(),
+            role: self.vitals.identity.role.into(),
+            instance: self.vitals.identity.instance.clone(),
+            incarnation: self.vitals.identity.incarnation.to_bytes(),
             pid: std::process::id(),
             host: process::host(),
-            started_unix_millis: self.identity.started_millis,
+            started_unix_millis: self.vitals.identity.started_millis,
             health: health.into(),
             health_reason,
             mailbox: Some(self.mailbox()),
             status: status.as_ref().map_or_else(Vec::new, |(status, _)| fields(&status.fields)),
             status_age_millis: status.map_or(0, |(_, taken)| millis(taken)),
-            links: self.links.list(),
+            links: self.vitals.links.list(),
             resident_bytes: usage.resident_bytes,
             cpu_millis: usage.cpu_millis,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -96,7 +78,7 @@ impl<L> Inspector<L> {
         let mut shown = QueuedMessage {
             name: ticket.name.into(),
             lane: ticket.lane.into(),
-            sender: self.identity.role.into(),
+            sender: self.vitals.identity.role.into(),
             message_id: Vec::new(),
             age_millis: millis(ticket.arrived),
             bytes: wide(ticket.bytes),
@@ -112,19 +94,19 @@ impl<L> Inspector<L> {
 
     fn mailbox(&self) -> Mailbox {
         let figures = self.mailbox.lock().figures();
-        let (in_flight, waiting_on) = self.activity.current();
+        let (in_flight, waiting_on) = self.vitals.activity.current();
         Mailbox {
             depth: wide(figures.depth),
             high_water: wide(figures.high_water),
             capacity: wide(figures.capacity),
             oldest_millis: figures.oldest.map_or(0, millis),
-            handled: self.activity.handled.load(Ordering::Relaxed),
-            failed: self.activity.failed.load(Ordering::Relaxed),
+            handled: self.vitals.activity.handled.load(Ordering::Relaxed),
+            failed: self.vitals.activity.failed.load(Ordering::Relaxed),
             refused_busy: figures.refused,
-            refused_other: self.gate.refused.load(Ordering::Relaxed),
+            refused_other: self.vitals.gate.refused.load(Ordering::Relaxed),
             dropped: figures.dropped,
-            expired: self.activity.expired.load(Ordering::Relaxed),
-            malformed: self.gate.malformed.load(Ordering::Relaxed),
+            expired: self.vitals.activity.expired.load(Ordering::Relaxed),
+            malformed: self.vitals.gate.malformed.load(Ordering::Relaxed),
             in_flight: in_flight.map_or_else(String::new, |(name, _)| name.into()),
             busy_millis: in_flight.map_or(0, |(_, since)| millis(since)),
             queued: figures.by_name.into_iter().map(|(name, count)| TypeCount { name: name.into(), count }).collect(),

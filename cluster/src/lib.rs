@@ -9,6 +9,7 @@
 
 pub mod actor;
 pub mod config;
+mod counts;
 mod executor;
 pub mod exit;
 pub mod guard;
@@ -16,20 +17,25 @@ pub mod identity;
 mod inspector;
 pub mod mailbox;
 mod mesh;
+pub mod metrics;
 mod port;
 pub mod private;
+mod probes;
 mod process;
+mod progress;
 mod registry;
 mod remote;
 mod run;
 pub mod telemetry;
 pub mod testing;
+mod vitals;
 
 pub use actor::{Cx, LocalSender, RoleActor, Status};
 pub use alys_proto::cluster::Health;
 pub use config::{ClusterConfig, MailboxConfig, MeshConfig, TelemetryConfig};
 pub use exit::ActorError;
 pub use identity::{Identity, Incarnation};
+pub use metrics::RoleMetrics;
 pub use registry::{Cluster, InstanceInfo, Observed};
 pub use remote::Remote;
 pub use run::{attach, run, try_run};

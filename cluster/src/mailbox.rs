@@ -114,11 +114,13 @@ impl<T> Queue<T> {
             high_water: self.high_water,
             capacity: self.config.capacity,
             bytes: self.bytes,
+            capacity_bytes: self.config.max_bytes,
             dropped: self.dropped,
             refused: self.refused,
             oldest: self.iter().map(|(ticket, _)| ticket.arrived).min(),
             by_name,
             by_lane: SERVICE_ORDER.map(|lane| (lane, self.lanes[index(lane)].len())),
+            oldest_by_lane: SERVICE_ORDER.map(|lane| (lane, self.lanes[index(lane)].front().map(|(ticket, _)| ticket.arrived))),
         }
     }
 
@@ -150,6 +152,8 @@ pub struct Figures {
     pub capacity: usize,
     /// Bytes of waiting bodies.
     pub bytes: usize,
+    /// Configured bound of these.
+    pub capacity_bytes: usize,
     /// Fell out for newer ones.
     pub dropped: u64,
     /// Turned away as busy.
@@ -160,6 +164,8 @@ pub struct Figures {
     pub by_name: BTreeMap<&'static str, u64>,
     /// Waiting messages by lane.
     pub by_lane: [(Lane, usize); 3],
+    /// Arrival of the oldest of each lane.
+    pub oldest_by_lane: [(Lane, Option<Instant>); 3],
 }
 
 const SERVICE_ORDER: [Lane; 3] = [Lane::Control, Lane::Normal, Lane::Bulk];

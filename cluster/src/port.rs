@@ -11,6 +11,7 @@ use alys_proto::{Message as _, Refused};
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
+use crate::counts::Counts;
 use crate::mailbox::{Admission, Shared, Ticket};
 
 /// A message on a link: the method's name, our header in ractor's metadata slot, the prost body.
@@ -81,16 +82,20 @@ pub(crate) struct Gate {
     pub(crate) draining: AtomicBool,
     pub(crate) malformed: AtomicU64,
     pub(crate) refused: AtomicU64,
+    /// The same and more, by message.
+    pub(crate) counts: Counts,
 }
 
 /// Puts one message into the mailbox, or refuses it with a typed answer.
 pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, message: Wire) {
     let (name, header, body, port) = message.open();
+    let method = I::method(&name);
     let refuse = |port: Option<ReplyPort>, counter: &AtomicU64, refused: Refused| {
         counter.fetch_add(1, Ordering::Relaxed);
+        gate.counts.refused(method.map(|method| method.name), &refused);
         alys_proto::wire::refuse(port, refused);
     };
-    let Some(method) = I::method(&name) else {
+    let Some(method) = method else {
         return refuse(port, &gate.malformed, Refused::Unknown(name));
     };
     if gate.draining.load(Ordering::Acquire) {
@@ -110,7 +115,13 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, message
     };
     match mailbox.push(ticket, Item::Wire(Envelope { method, header, body, port })) {
         Admission::Queued => {}
-        Admission::Displaced(item) | Admission::Refused(item) => busy(item),
+        Admission::Displaced(item) => {
+            if let Item::Wire(envelope) = &item {
+                gate.counts.dropped(envelope.method.name);
+            }
+            busy(item);
+        }
+        Admission::Refused(item) => busy(item),
     }
 }
 

@@ -28,6 +28,21 @@ fn cpu_millis(stat: &str) -> Option<u64> {
     total.checked_mul(1_000)?.checked_div(rustix::param::clock_ticks_per_second())
 }
 
+/// Open file descriptors; 0 where `/proc` is not mounted.
+pub(crate) fn open_files() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| u64::try_from(entries.count()).unwrap_or(u64::MAX))
+}
+
+/// File descriptors that this process may open; 0: no limit.
+pub(crate) fn max_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0)
+}
+
+/// Threads of this process; 0 where `/proc` is not mounted.
+pub(crate) fn threads() -> u64 {
+    std::fs::read_dir("/proc/self/task").map_or(0, |entries| u64::try_from(entries.count()).unwrap_or(u64::MAX))
+}
+
 /// The machine's name.
 pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

@@ -20,9 +20,11 @@ use crate::inspector::Inspector;
 use crate::mailbox::Shared;
 use crate::mesh;
 use crate::port::{Deliver, Gate, Port, Wire, admit};
+use crate::probes;
 use crate::registry::{Cluster, Kind, Registry, SCOPE, Watcher, group_of};
 use crate::remote::Sender;
 use crate::telemetry;
+use crate::vitals::{Pulse, Vitals};
 
 /// Runs a role until it is drained by SIGTERM, SIGINT or `Drain`, or until it fails. Returns the exit code of the process.
 pub async fn run<A: RoleActor>(
@@ -61,21 +63,25 @@ async fn serve<A: RoleActor>(
     let mut terminate = signals()?;
     let (mesh, files) = mesh::join(config, &identity, false).await?;
     let cluster = connect(config, &identity).await?;
-    let actor = build(&cluster)?;
 
     let mailbox = Shared::new(config.mailbox);
     let (drain, draining) = watch::channel(false);
     let activity = Arc::new(Activity::default());
     let gate = Arc::new(Gate::default());
-    let inspector = Inspector {
+    let seen = mailbox.clone();
+    let vitals = Arc::new(Vitals {
         identity: identity.clone(),
-        mailbox: mailbox.clone(),
         activity: activity.clone(),
         gate: gate.clone(),
         links: mesh.links().clone(),
-        drain: drain.clone(),
-        describe: A::Inbox::describe,
-    };
+        draining: draining.clone(),
+        mailbox: Box::new(move || seen.lock().figures()),
+        deadline: config.handler_deadline,
+        pulse: Pulse::default(),
+    });
+    let _probes = probes::start(vitals.clone(), config.telemetry.listen)?;
+    let actor = build(&cluster)?;
+    let inspector = Inspector { vitals, mailbox: mailbox.clone(), drain: drain.clone(), describe: A::Inbox::describe };
     open_port(Kind::Inspector, &identity, Arc::new(move |wire| inspector.answer(wire))).await?;
     let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
     let gate_of_port = gate.clone();

@@ -66,6 +66,7 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
     let console = Console { enabled: launch.up, verbose: launch.verbose, banner: banner(config, spec) };
     let plan = Plan { children: children(launch)?, console, fail_fast: launch.up };
     let mut cluster = config.cluster.clone();
+    cluster.telemetry.listen = config.local.metrics_listen(Role::Supervisor).or(cluster.telemetry.listen);
     // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
     cluster.drain_budget = config.supervisor.phase_budget.saturating_mul(6);
     let settings = config.supervisor.clone();
@@ -84,12 +85,19 @@ fn children(launch: &Launch) -> Outcome<Vec<ChildSpec>> {
         }
         args
     };
+    let role_args = |role: Role| {
+        let mut args = tail(vec!["role".into(), role.name().into()]);
+        if let Some(listen) = launch.loaded.config.local.metrics_listen(role) {
+            args.extend(["--set".into(), format!("cluster.telemetry.listen={listen}").into()]);
+        }
+        args
+    };
     let roles = ROLES.into_iter().filter(|role| *role != Role::Supervisor).map(|role| ChildSpec {
         name: role.name().to_owned(),
         role: Some(role),
         after: role.depends_on().to_vec(),
         program: program.clone(),
-        args: tail(vec!["role".into(), role.name().into()]),
+        args: role_args(role),
     });
     let members = (1..=launch.loaded.config.local.governance).map(|number| ChildSpec {
         name: member_name(number),

@@ -107,6 +107,9 @@ pub struct Up {
     /// Peer-to-peer port on 127.0.0.1
     #[arg(long, value_name = "PORT")]
     pub p2p_port: Option<u16>,
+    /// First of eight ports on 127.0.0.1 for metrics and probes, one a role: /metrics, /livez, /readyz [default: none]
+    #[arg(long, env = "ALYS_METRICS_PORT_BASE", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_528))]
+    pub metrics_port_base: Option<u16>,
     /// RPC of bitcoind. It may come later: until then the peg waits
     #[arg(long, env = "ALYS_BITCOIN_URL", value_name = "URL")]
     pub bitcoin_url: Option<String>,

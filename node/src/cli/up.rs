@@ -95,6 +95,9 @@ fn flags(args: &Up) -> Outcome<Vec<Override>> {
     if let Some(port) = args.p2p_port {
         sets.push(p2p(port, "--p2p-port"));
     }
+    if let Some(base) = args.metrics_port_base {
+        sets.push(Override::new("local.metrics_port_base", base, "--metrics-port-base"));
+    }
     if let Some(url) = &args.bitcoin_url {
         sets.push(Override::new("bridge.bitcoind.url", url, "--bitcoin-url"));
     }

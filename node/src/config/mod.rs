@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use alys_blocks::ChainSpec;
 use alys_cluster::ClusterConfig;
+use alys_proto::Role;
+use alys_proto::role::ROLES;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -56,6 +58,18 @@ pub struct NodeConfig {
 pub struct LocalConfig {
     /// So many of the federation's members, the first ones, have their governance node here. 0 outside of test chains.
     pub governance: u32,
+    /// First of the ports on 127.0.0.1 on which `alys up` and the roles that it starts answer metrics and probes, one each in
+    /// the order supervisor, storage, engine, chain, bridge, stream, network, sync. None: as `cluster.telemetry.listen` says.
+    pub metrics_port_base: Option<u16>,
+}
+
+impl LocalConfig {
+    /// Where a role that `alys up` runs answers metrics and probes.
+    pub fn metrics_listen(&self, role: Role) -> Option<SocketAddr> {
+        let offset = ROLES.iter().position(|other| *other == role)?;
+        let port = self.metrics_port_base?.checked_add(u16::try_from(offset).ok()?)?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
 }
 
 impl Default for NodeConfig {

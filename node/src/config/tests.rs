@@ -64,3 +64,12 @@ fn an_error_names_its_origin() {
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
 }
+
+#[test]
+fn each_local_role_has_a_metrics_port_of_its_own() {
+    let nowhere = LocalConfig::default();
+    assert_eq!(ROLES.map(|role| nowhere.metrics_listen(role)), [None; 8]);
+    let local = LocalConfig { metrics_port_base: Some(9_600), ..nowhere };
+    let ports = ROLES.map(|role| local.metrics_listen(role).map_or(0, |listen| listen.port()));
+    assert_eq!(ports, [9_600, 9_601, 9_602, 9_603, 9_604, 9_605, 9_606, 9_607]);
+}

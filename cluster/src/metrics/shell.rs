@@ -1,0 +1,135 @@
+//! The metrics that all roles have.
+
+use std::time::Duration;
+
+use alys_proto::Lane;
+use alys_proto::cluster::Health;
+use documented::DocumentedFields;
+use serde::Serialize;
+
+use super::{Distributions, Labelled};
+use crate::mailbox::Figures;
+use crate::process;
+use crate::vitals::{Vitals, name_of};
+
+/// The shell's figures of one process.
+#[derive(Debug, Default, Serialize, DocumentedFields)]
+pub(crate) struct Shell {
+    /// Always 1. Its labels say which start of the instance this is, and of which program.
+    instance_info: Labelled,
+    /// When this process started, Unix time in seconds. It changes with every restart.
+    started_timestamp_seconds: f64,
+    /// 1 for the state that the process is in: starting, ready, degraded, wedged or draining.
+    health: Labelled,
+    /// 1 while there is progress, as `/livez` says.
+    live: bool,
+    /// 1 while it serves, as `/readyz` says.
+    ready: bool,
+    /// Messages that wait in the mailbox.
+    mailbox_depth: Labelled,
+    /// Age of the oldest message that waits, in seconds; 0 when none does.
+    mailbox_oldest_seconds: Labelled,
+    /// Most messages that ever waited at once since the start.
+    mailbox_high_water: usize,
+    /// Messages that may wait.
+    mailbox_capacity: usize,
+    /// Bytes of bodies that wait.
+    mailbox_bytes: usize,
+    /// Bytes of bodies that may wait.
+    mailbox_capacity_bytes: usize,
+    /// Messages whose handler ended.
+    messages_handled_total: Labelled,
+    /// Messages whose handler ended with an error, which ends the process.
+    messages_failed_total: Labelled,
+    /// Messages that fell out of a full mailbox for newer ones.
+    messages_dropped_total: Labelled,
+    /// Messages that were not handled, by reason: busy, not_ready, unknown, malformed, unauthorised, too_late (expired
+    /// in the mailbox), fenced.
+    messages_refused_total: Labelled,
+    /// Time that handlers took, in seconds.
+    message_handling_seconds: Distributions,
+    /// How long the message in hand has been handled, in seconds; 0 between messages.
+    in_flight_seconds: f64,
+    /// Open links to other processes, by their role.
+    links: Labelled,
+    /// Resident memory.
+    process_resident_bytes: u64,
+    /// Processor time used, user and system, in seconds.
+    process_cpu_seconds_total: f64,
+    /// Open file descriptors.
+    process_open_fds: u64,
+    /// File descriptors that the process may open.
+    process_max_fds: u64,
+    /// Threads.
+    process_threads: u64,
+}
+
+impl Shell {
+    /// Takes the figures now.
+    pub(crate) fn of(vitals: &Vitals) -> Self {
+        let identity = &vitals.identity;
+        let mailbox = vitals.mailbox();
+        let usage = process::usage();
+        let (health, _) = vitals.health();
+        let mut shell = Self {
+            instance_info: Labelled::by(
+                ["incarnation", "version"],
+                [([identity.incarnation.to_string(), env!("CARGO_PKG_VERSION").to_owned()], 1_u64)],
+            ),
+            started_timestamp_seconds: Duration::from_millis(identity.started_millis).as_secs_f64(),
+            health: Labelled::new("state", HEALTHS.map(|state| (name_of(state), u64::from(state == health)))),
+            live: vitals.live().is_ok(),
+            ready: vitals.ready().is_ok(),
+            in_flight_seconds: vitals.in_flight().map_or(0.0, |(_, age)| age.as_secs_f64()),
+            links: Labelled::new("peer", vitals.links_by_role()),
+            process_resident_bytes: usage.resident_bytes,
+            process_cpu_seconds_total: Duration::from_millis(usage.cpu_millis).as_secs_f64(),
+            process_open_fds: process::open_files(),
+            process_max_fds: process::max_files(),
+            process_threads: process::threads(),
+            ..Self::default()
+        };
+        shell.put_mailbox(&mailbox);
+        shell.put_messages(vitals);
+        shell
+    }
+
+    fn put_mailbox(&mut self, figures: &Figures) {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.mailbox_depth = Labelled::new("lane", figures.by_lane.map(|(lane, depth)| (lane_name(lane), count(depth))));
+        self.mailbox_oldest_seconds = Labelled::new(
+            "lane",
+            figures.oldest_by_lane.map(|(lane, arrived)| (lane_name(lane), arrived.map_or(0.0, |at| at.elapsed().as_secs_f64()))),
+        );
+        self.mailbox_high_water = figures.high_water;
+        self.mailbox_capacity = figures.capacity;
+        self.mailbox_bytes = figures.bytes;
+        self.mailbox_capacity_bytes = figures.capacity_bytes;
+    }
+
+    fn put_messages(&mut self, vitals: &Vitals) {
+        let rows = vitals.gate.counts.rows();
+        self.messages_handled_total = Labelled::new("message", rows.iter().map(|(name, row)| (*name, row.handled)));
+        self.messages_failed_total = Labelled::new("message", rows.iter().map(|(name, row)| (*name, row.failed)));
+        self.messages_dropped_total = Labelled::new("message", rows.iter().map(|(name, row)| (*name, row.dropped)));
+        let refused = rows
+            .iter()
+            .flat_map(|(name, row)| row.refused.iter().map(|(kind, count)| ([(*name).to_owned(), (*kind).to_owned()], *count)));
+        self.messages_refused_total = Labelled::by(["message", "kind"], refused);
+        let handling = rows.into_iter().filter(|(_, row)| row.handled > 0);
+        self.message_handling_seconds = Distributions {
+            label: "message".to_owned(),
+            histograms: handling.map(|(name, row)| (name.to_owned(), row.handling)).collect(),
+        };
+    }
+}
+
+const HEALTHS: [Health; 5] = [Health::Starting, Health::Ready, Health::Degraded, Health::Wedged, Health::Draining];
+
+const fn lane_name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Control => "control",
+        Lane::Normal => "normal",
+        Lane::Bulk => "bulk",
+    }
+}

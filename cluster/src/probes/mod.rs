@@ -1,0 +1,140 @@
+//! Probes and metrics over HTTP, on a thread and runtime of their own: they answer while a handler hangs and while the
+//! role's runtime is blocked.
+//!
+//! | path | 200 | 503 with the reason |
+//! |---|---|---|
+//! | `/livez` | there is progress (`progress.rs`) | a handler past its deadline, a queue that nobody takes from, a blocked runtime |
+//! | `/readyz` | ready, or degraded but serving | starting, draining, wedged |
+//! | `/metrics` | OpenMetrics text | never |
+//! | gRPC `grpc.health.v1`, services `` and the role's name | serving: as `/readyz` | not serving |
+//!
+//! No secrets and no way to change anything; without TLS. Bind it to loopback or to a network of the operator's own.
+
+mod listener;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use self::listener::Bounded;
+use crate::exit::ActorError;
+use crate::metrics::MEDIA_TYPE;
+use crate::vitals::Vitals;
+
+/// How often the runtime is asked to run a task, and the state is told.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The thread. It ends when this is dropped.
+pub(crate) struct Probes {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        // The thread ends when this end is gone; a panic in it has been printed.
+        drop(self.stop.take());
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Starts the thread. Call inside the role's runtime, which it watches.
+///
+/// # Errors
+/// The address cannot be bound, or there is no thread to be had.
+pub(crate) fn start(vitals: Arc<Vitals>, listen: Option<SocketAddr>) -> Result<Probes, ActorError> {
+    let listener = listen.map(bind).transpose()?;
+    let (stop, stopped) = oneshot::channel();
+    let watched = Handle::current();
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| ActorError::Temporary(format!("cannot start the probes: {cause}")))?;
+    let thread = std::thread::Builder::new().name("probes".into()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _gone = stopped => {}
+                () = serve(listener, vitals, watched) => {}
+            }
+        });
+    });
+    let thread = thread.map_err(|cause| ActorError::Temporary(format!("cannot start the probes: {cause}")))?;
+    Ok(Probes { stop: Some(stop), thread: Some(thread) })
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, ActorError> {
+    let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    // A predecessor that still drains may hold it for a while.
+    bound.map_err(|cause| ActorError::Temporary(format!("cluster.telemetry.listen {address}: {cause}")))
+}
+
+async fn serve(listener: Option<TcpListener>, vitals: Arc<Vitals>, watched: Handle) {
+    let (reporter, health) = health_reporter();
+    let watching = watch(vitals.clone(), reporter, watched);
+    let Some(listener) = listener.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok()) else {
+        return watching.await;
+    };
+    let routes = tonic::service::Routes::new(health).into_axum_router().merge(router(vitals));
+    tokio::select! {
+        served = axum::serve(Bounded::new(listener), routes).into_future() => {
+            // It ends only when its listener does, which never does.
+            tracing::error!(?served, "the probes ended");
+        }
+        () = watching => {}
+    }
+}
+
+fn router(vitals: Arc<Vitals>) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(vitals)
+}
+
+async fn metrics(State(vitals): State<Arc<Vitals>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], vitals.exposition())
+}
+
+async fn livez(State(vitals): State<Arc<Vitals>>) -> (StatusCode, String) {
+    answer(vitals.live().map_err(|stuck| stuck.to_string()))
+}
+
+async fn readyz(State(vitals): State<Arc<Vitals>>) -> (StatusCode, String) {
+    answer(vitals.ready())
+}
+
+fn answer(verdict: Result<(), String>) -> (StatusCode, String) {
+    match verdict {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+/// Feels the pulse of the role's runtime, and tells those that subscribed to the state.
+async fn watch(vitals: Arc<Vitals>, reporter: HealthReporter, watched: Handle) {
+    let mut beats = tokio::time::interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let under_way = Arc::new(AtomicBool::new(false));
+    loop {
+        beats.tick().await;
+        // One at a time, so a blocked runtime collects no tasks.
+        if !under_way.swap(true, Ordering::AcqRel) {
+            let (vitals, under_way) = (vitals.clone(), under_way.clone());
+            watched.spawn(async move {
+                vitals.pulse.beat();
+                under_way.store(false, Ordering::Release);
+            });
+        }
+        let status = if vitals.ready().is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        reporter.set_service_status(vitals.identity.role.name(), status).await;
+    }
+}
