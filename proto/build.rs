@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use prost_build::{Method, Service, ServiceGenerator};
 use prost_reflect::{DescriptorPool, Value};
 
+/// By the numbers of `alys.Lane`.
+const LANES: [&str; 3] = ["Normal", "Control", "Bulk"];
+
 const GRPC_PACKAGE: &str = "alys.governance";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,13 +61,17 @@ impl Inbox<'_> {
         for method in &self.service.methods {
             let name = &method.proto_name;
             let input = &method.input_type;
+            let lane = format!("crate::Lane::{}", LANES[self.option(method, "alys.lane")]);
             if told(method) {
-                writeln!(out, "impl crate::wire::Tell<Inbox> for {input} {{ const NAME: &'static str = \"{name}\"; }}")?;
+                writeln!(
+                    out,
+                    "impl crate::wire::Tell<Inbox> for {input} {{ const NAME: &'static str = \"{name}\"; const LANE: crate::Lane = {lane}; }}"
+                )?;
             } else {
                 let output = &method.output_type;
                 writeln!(
                     out,
-                    "impl crate::wire::Ask<Inbox> for {input} {{ type Reply = {output}; const NAME: &'static str = \"{name}\"; }}"
+                    "impl crate::wire::Ask<Inbox> for {input} {{ type Reply = {output}; const NAME: &'static str = \"{name}\"; const LANE: crate::Lane = {lane}; }}"
                 )?;
             }
         }
@@ -100,7 +107,7 @@ impl Inbox<'_> {
                 "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::BackpressureStrategy::{} }},",
                 method.proto_name,
                 told(method),
-                ["Normal", "Control", "Bulk"][self.option(method, "alys.lane")],
+                LANES[self.option(method, "alys.lane")],
                 ["Reject", "DropOldest", "Coalesce", "NeverDrop"][self.option(method, "alys.backpressure")],
             )?;
         }

@@ -15,7 +15,7 @@ use crate::exit::ActorError;
 use crate::identity::unix_millis;
 use crate::mailbox::Shared;
 use crate::metrics::{Figure, RoleMetrics};
-use crate::port::{Envelope, Gate, Item};
+use crate::port::{Answer, Envelope, Gate, Item};
 use crate::telemetry;
 
 tokio::task_local! {
@@ -193,20 +193,27 @@ impl<A: RoleActor> Executor<A> {
 
     /// Decodes a message, unless nobody waits for it any more.
     fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Header)> {
-        let Envelope { method, header, body, port } = envelope;
+        let Envelope { method, header, body, answer } = envelope;
         let deadline = header.deadline_unix_millis;
         if deadline != 0 && unix_millis() > deadline {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
             let refused = Refused::TooLate(format!("{} expired in the mailbox", method.name));
             self.gate.counts.refused(Some(method.name), &refused);
-            alys_proto::wire::refuse(port, refused);
+            answer.refuse(refused);
             return None;
         }
+        let (port, credit) = match answer {
+            Answer::Asked(port) => (Some(port), None),
+            Answer::Told(credit) => (None, credit),
+        };
         match A::Inbox::decode(method.name, &body, port) {
             Ok(message) => Some((message, header)),
             Err(refused) => {
                 self.gate.malformed.fetch_add(1, Ordering::Relaxed);
                 self.gate.counts.refused(Some(method.name), &refused);
+                if let Some(credit) = credit {
+                    credit.refuse(refused);
+                }
                 None
             }
         }

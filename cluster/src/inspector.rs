@@ -1,4 +1,4 @@
-//! Answers `Observe` from the port's own task, so it answers also while a handler hangs.
+//! Answers `Observe` on the mesh's own thread, so it answers also while a handler hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use alys_proto::{Inbox, Lane};
 use tokio::sync::watch;
 
 use crate::mailbox::{Shared, Ticket};
-use crate::port::{Item, Wire};
+use crate::port::{Answer, Incoming, Item};
 use crate::process;
 use crate::vitals::Vitals;
 
@@ -24,9 +24,12 @@ pub(crate) struct Inspector<L> {
 }
 
 impl<L> Inspector<L> {
-    pub(crate) fn answer(&self, wire: Wire) {
-        let (name, _, body, port) = wire.open();
-        match cluster::Inbox::decode(&name, &body, port) {
+    pub(crate) fn answer(&self, incoming: Incoming) {
+        let port = match incoming.answer {
+            Answer::Asked(port) => Some(port),
+            Answer::Told(_) => None,
+        };
+        match cluster::Inbox::decode(&incoming.name, &incoming.body, port) {
             Ok(cluster::Inbox::Observe(_, reply)) => reply.send(self.observe()),
             Ok(cluster::Inbox::MailboxPeek(peek, reply)) => {
                 let limit = usize::try_from(peek.limit).unwrap_or(MOST_PEEKED).min(MOST_PEEKED);

@@ -1,9 +1,10 @@
 //! The shell that all roles share: it turns a [`RoleActor`] into an OS process of the cluster.
 //!
 //! ```text
-//!  peers ──link──▶ ractor session ──▶ port ──▶ mailbox ──▶ executor ──▶ RoleActor::handle
-//!                                      │          ▲ own queue: depth, lanes, peek, expiry
-//!                                 inspector ──────┘ answers even while a handler hangs
+//!  peers ──streams──▶ door ──▶ mailbox ──▶ executor ──▶ RoleActor::handle
+//!           │          │          ▲ own queue: depth, lanes, peek, expiry
+//!           │     inspector ──────┘ answers even while a handler hangs
+//!           └ ractor session: membership
 //! ```
 //! Knows nothing of blockchains.
 
@@ -36,6 +37,6 @@ pub use config::{ClusterConfig, MailboxConfig, MeshConfig, TelemetryConfig};
 pub use exit::ActorError;
 pub use identity::{Identity, Incarnation};
 pub use metrics::RoleMetrics;
-pub use registry::{Cluster, InstanceInfo, Observed};
+pub use registry::{Cluster, InstanceInfo, Observed, Policy};
 pub use remote::Remote;
 pub use run::{attach, run, try_run};

@@ -1,73 +1,52 @@
-//! The one remotable actor of a role and the message type of all links. The ractor handler only stamps and queues;
-//! decoding and work happen behind the mailbox.
+//! How messages enter a process, and the actor by which others learn that they may.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use alys_proto::Refused;
 use alys_proto::cluster::Header;
-use alys_proto::wire::{Inbox, Method, ReplyPort, encode_answer};
-use alys_proto::{Message as _, Refused};
+use alys_proto::wire::{Inbox, Method, ReplyPort};
+use bytes::Bytes;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::counts::Counts;
 use crate::mailbox::{Admission, Shared, Ticket};
+use crate::mesh::channel::Credit;
 
-/// A message on a link: the method's name, our header in ractor's metadata slot, the prost body.
-pub(crate) struct Wire {
+/// A request that has arrived: not decoded yet.
+pub(crate) struct Incoming {
     pub(crate) name: String,
-    pub(crate) header: Vec<u8>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) reply: Option<RpcReplyPort<Vec<u8>>>,
+    pub(crate) header: Header,
+    pub(crate) body: Bytes,
+    pub(crate) answer: Answer,
 }
 
-impl ractor::Message for Wire {
-    fn serializable() -> bool {
-        true
-    }
+/// Who learns what became of a request.
+pub(crate) enum Answer {
+    /// The asker.
+    Asked(ReplyPort),
+    /// Nobody waits; the sender's link counts it when it was not taken. `None`: it came from this process.
+    Told(Option<Credit>),
+}
 
-    fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
-        let (variant, args, metadata) = (self.name, self.body, Some(self.header));
-        Ok(match self.reply {
-            Some(reply) => SerializedMessage::Call { variant, args, reply, metadata },
-            None => SerializedMessage::Cast { variant, args, metadata },
-        })
-    }
-
-    fn deserialize(message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
-        match message {
-            SerializedMessage::Call { variant, args, reply, metadata } => {
-                Ok(Self { name: variant, header: metadata.unwrap_or_default(), body: args, reply: Some(reply) })
-            }
-            SerializedMessage::Cast { variant, args, metadata } => {
-                Ok(Self { name: variant, header: metadata.unwrap_or_default(), body: args, reply: None })
-            }
-            SerializedMessage::CallReply(..) => Err(BoxedDowncastErr),
+impl Answer {
+    pub(crate) fn refuse(self, refused: Refused) {
+        match self {
+            Self::Asked(port) => port(Err(refused)),
+            Self::Told(Some(credit)) => credit.refuse(refused),
+            Self::Told(None) => {}
         }
     }
 }
 
-impl Wire {
-    /// The header (an unreadable one counts as empty) and where the answer goes.
-    pub(crate) fn open(self) -> (String, Header, Vec<u8>, Option<ReplyPort>) {
-        let header = Header::decode(self.header.as_slice()).unwrap_or_default();
-        let port = self.reply.map(|reply| -> ReplyPort {
-            Box::new(move |answer| {
-                // A closed port means that the asker stopped waiting; there is nobody to tell.
-                let _nobody_waits = reply.send(encode_answer(answer));
-            })
-        });
-        (self.name, header, self.body, port)
-    }
-}
-
-/// A wire message that waits.
+/// A message that waits.
 pub(crate) struct Envelope {
     pub(crate) method: &'static Method,
     pub(crate) header: Header,
-    pub(crate) body: Vec<u8>,
-    pub(crate) port: Option<ReplyPort>,
+    pub(crate) body: Bytes,
+    pub(crate) answer: Answer,
 }
 
 /// What waits in a mailbox: messages of others, and the role's own timers and answers.
@@ -76,7 +55,45 @@ pub(crate) enum Item<L> {
     Local(L),
 }
 
-/// What the port counts and obeys.
+/// Takes a request in.
+pub(crate) type Deliver = Arc<dyn Fn(Incoming) + Send + Sync>;
+
+/// The two ways into a process. Closed until the role opens them.
+#[derive(Default)]
+pub(crate) struct Doors {
+    role: OnceLock<Deliver>,
+    inspector: OnceLock<Deliver>,
+}
+
+impl Doors {
+    /// To the role's mailbox.
+    pub(crate) fn enter(&self, incoming: Incoming) {
+        Self::through(&self.role, incoming);
+    }
+
+    /// To the inspector.
+    pub(crate) fn inspect(&self, incoming: Incoming) {
+        Self::through(&self.inspector, incoming);
+    }
+
+    pub(crate) fn open_role(&self, deliver: Deliver) {
+        // A process runs one role, so this is the first time.
+        let _first = self.role.set(deliver);
+    }
+
+    pub(crate) fn open_inspector(&self, deliver: Deliver) {
+        let _first = self.inspector.set(deliver);
+    }
+
+    fn through(door: &OnceLock<Deliver>, incoming: Incoming) {
+        match door.get() {
+            Some(deliver) => deliver(incoming),
+            None => incoming.answer.refuse(Refused::NotReady("it takes no messages yet".into())),
+        }
+    }
+}
+
+/// What admission counts and obeys.
 #[derive(Default)]
 pub(crate) struct Gate {
     pub(crate) draining: AtomicBool,
@@ -87,19 +104,19 @@ pub(crate) struct Gate {
 }
 
 /// Puts one message into the mailbox, or refuses it with a typed answer.
-pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, message: Wire) {
-    let (name, header, body, port) = message.open();
+pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incoming: Incoming) {
+    let Incoming { name, header, body, answer } = incoming;
     let method = I::method(&name);
-    let refuse = |port: Option<ReplyPort>, counter: &AtomicU64, refused: Refused| {
+    let refuse = |answer: Answer, counter: &AtomicU64, refused: Refused| {
         counter.fetch_add(1, Ordering::Relaxed);
         gate.counts.refused(method.map(|method| method.name), &refused);
-        alys_proto::wire::refuse(port, refused);
+        answer.refuse(refused);
     };
     let Some(method) = method else {
-        return refuse(port, &gate.malformed, Refused::Unknown(name));
+        return refuse(answer, &gate.malformed, Refused::Unknown(name));
     };
     if gate.draining.load(Ordering::Acquire) {
-        return refuse(port, &gate.refused, Refused::NotReady(format!("{} is draining", I::SERVICE)));
+        return refuse(answer, &gate.refused, Refused::NotReady(format!("{} is draining", I::SERVICE)));
     }
     let ticket = Ticket {
         name: method.name,
@@ -110,10 +127,10 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, message
     };
     let busy = |item: Item<L>| {
         if let Item::Wire(envelope) = item {
-            refuse(envelope.port, &gate.refused, Refused::Busy(format!("the mailbox of {} is full", I::SERVICE)));
+            refuse(envelope.answer, &gate.refused, Refused::Busy(format!("the mailbox of {} is full", I::SERVICE)));
         }
     };
-    match mailbox.push(ticket, Item::Wire(Envelope { method, header, body, port })) {
+    match mailbox.push(ticket, Item::Wire(Envelope { method, header, body, answer })) {
         Admission::Queued => {}
         Admission::Displaced(item) => {
             if let Item::Wire(envelope) = &item {
@@ -125,23 +142,38 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, message
     }
 }
 
-/// The actor behind the role's address.
-pub(crate) struct Port;
+/// Stands in a process group while a door is open; that is how others learn of it. It takes no messages: those come on
+/// streams of their own, where the sender is known.
+pub(crate) struct Sign;
 
-/// Hands a message on.
-pub(crate) type Deliver = Arc<dyn Fn(Wire) + Send + Sync>;
+/// What somebody sent to a [`Sign`] past our streams.
+pub(crate) struct Stray;
 
-impl Actor for Port {
-    type Msg = Wire;
-    type State = Deliver;
-    type Arguments = Deliver;
-
-    async fn pre_start(&self, _myself: ActorRef<Wire>, deliver: Deliver) -> Result<Deliver, ActorProcessingErr> {
-        Ok(deliver)
+impl ractor::Message for Stray {
+    fn serializable() -> bool {
+        true
     }
 
-    async fn handle(&self, _myself: ActorRef<Wire>, message: Wire, deliver: &mut Deliver) -> Result<(), ActorProcessingErr> {
-        deliver(message);
+    fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
+        Err(BoxedDowncastErr)
+    }
+
+    fn deserialize(_message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
+        Ok(Self)
+    }
+}
+
+impl Actor for Sign {
+    type Msg = Stray;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _myself: ActorRef<Stray>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(&self, _myself: ActorRef<Stray>, _stray: Stray, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        tracing::debug!("a message came past our streams and was not taken");
         Ok(())
     }
 }

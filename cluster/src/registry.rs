@@ -1,33 +1,36 @@
-//! Role → live instances, from `pg` membership. A group's name carries the whole identity, so of two processes under
-//! the same name the later start is chosen, and a stale session never shadows a live one.
+//! Role → live instances. An instance is live when it is linked (its link proves who it is) and stands in its group of
+//! `pg`. A group's name carries the whole identity, so of two processes under the same name the later start is chosen,
+//! and a stale session never shadows a live one.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use alys_proto::cluster::{self, Observation, Observe};
+use alys_proto::role::ROLES;
 use alys_proto::{Inbox, Refused, Role};
 use ractor::pg::GroupChangeMessage;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
 use crate::identity::{Identity, Incarnation};
-use crate::port::Wire;
+use crate::mesh::{Links, Peer};
+use crate::port::Doors;
 use crate::remote::{Remote, Route, Sender};
 
 /// Scope of all our process groups.
 pub(crate) const SCOPE: &str = "alys";
 
-/// What a port in the mesh is for.
+/// What a door is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// The role's messages.
     Role,
-    /// Observation, from a side task.
+    /// Observation, from a side thread.
     Inspector,
 }
 
-/// The group in which a process's port stands alone.
+/// The group in which a process stands alone while a door of it is open.
 pub(crate) fn group_of(kind: Kind, identity: &Identity) -> String {
     let kind = match kind {
         Kind::Role => "role",
@@ -46,38 +49,106 @@ fn parse_group(group: &str) -> Option<(Kind, Identity)> {
     Some((kind, Identity::parse(name)?))
 }
 
-type Key = (Role, String, u64, Incarnation);
-
-#[derive(Default)]
-struct Table {
-    ports: BTreeMap<(Kind, Key), ActorRef<Wire>>,
+/// Of several live instances of a role, which one a message goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The first by name: there is one.
+    #[default]
+    Singleton,
+    /// The one with the fewest questions of ours under way.
+    LeastLoaded,
+    /// The same one for the same key, as long as it lives; the others' keys stay where they are when one comes or goes.
+    ByKey(u64),
 }
 
-/// The local view of who lives. Look-ups take a read lock and a map walk of a few entries.
+/// A live instance.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Peer(Arc<Peer>),
+    /// This process itself.
+    Own(Identity, Arc<Doors>),
+}
+
+impl Target {
+    pub(crate) fn identity(&self) -> &Identity {
+        match self {
+            Self::Peer(peer) => &peer.identity,
+            Self::Own(identity, _) => identity,
+        }
+    }
+
+    fn lives(&self) -> bool {
+        match self {
+            Self::Peer(peer) => peer.is_open(),
+            Self::Own(..) => true,
+        }
+    }
+
+    fn under_way(&self) -> usize {
+        match self {
+            Self::Peer(peer) => peer.under_way(),
+            Self::Own(..) => 0,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Routes {
+    roles: HashMap<Role, Vec<Target>>,
+    inspectors: Vec<Target>,
+}
+
+type Groups = BTreeMap<(Kind, Role, String, u64, Incarnation), BTreeSet<ActorId>>;
+
+/// The local view of who lives. A look-up takes a read lock and a hash.
 #[derive(Clone)]
 pub(crate) struct Registry {
-    table: Arc<RwLock<Table>>,
+    links: Links,
+    doors: Arc<Doors>,
+    groups: Arc<Mutex<Groups>>,
+    routes: Arc<RwLock<Routes>>,
     changed: watch::Sender<u64>,
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        Self { table: Arc::default(), changed: watch::Sender::new(0) }
+    /// Follows links and groups from now on.
+    pub(crate) async fn start(links: Links, doors: Arc<Doors>) -> Result<Self, ractor::SpawnErr> {
+        let registry = Self { links, doors, groups: Arc::default(), routes: Arc::default(), changed: watch::Sender::new(0) };
+        Watcher::spawn(None, Watcher, registry.clone()).await?;
+        let mut changes = registry.links.changes();
+        let follower = registry.clone();
+        tokio::spawn(async move {
+            // Ends with the process: the links live as long as the registry.
+            while changes.changed().await.is_ok() {
+                follower.refresh();
+            }
+        });
+        Ok(registry)
     }
 
-    /// The role's port. Of several instances the first by name that started last.
-    pub(crate) fn port(&self, role: Role) -> Option<ActorRef<Wire>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let first = table.ports.keys().find(|(kind, key)| *kind == Kind::Role && key.0 == role)?.1.1.clone();
-        let newest = table.ports.iter().rfind(|((kind, key), _)| *kind == Kind::Role && key.0 == role && key.1 == first);
-        newest.map(|(_, port)| port.clone())
+    /// A live instance of the role.
+    pub(crate) fn find(&self, role: Role, policy: Policy) -> Option<Target> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut live = routes.roles.get(&role)?.iter().filter(|target| target.lives());
+        match policy {
+            Policy::Singleton => live.next(),
+            Policy::LeastLoaded => live.min_by_key(|target| target.under_way()),
+            Policy::ByKey(key) => live.max_by_key(|target| weight(&target.identity().instance, key)),
+        }
+        .cloned()
     }
 
-    pub(crate) async fn wait_for(&self, role: Role) -> ActorRef<Wire> {
+    /// All live instances of the role, by name.
+    pub(crate) fn all(&self, role: Role) -> Vec<Target> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        routes.roles.get(&role).into_iter().flatten().filter(|target| target.lives()).cloned().collect()
+    }
+
+    pub(crate) async fn wait_for(&self, role: Role, policy: Policy) -> Target {
         let mut changes = self.changed.subscribe();
         loop {
-            if let Some(port) = self.port(role) {
-                return port;
+            if let Some(target) = self.find(role, policy) {
+                return target;
             }
             if changes.changed().await.is_err() {
                 // The sender lives as long as `self`.
@@ -86,42 +157,80 @@ impl Registry {
         }
     }
 
-    fn inspectors(&self) -> Vec<(Identity, ActorRef<Wire>)> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut newest: BTreeMap<(Role, String), (Identity, ActorRef<Wire>)> = BTreeMap::new();
-        for ((kind, (role, instance, started_millis, incarnation)), port) in &table.ports {
-            if *kind == Kind::Inspector {
-                let identity = Identity {
-                    role: *role,
-                    instance: instance.clone(),
-                    incarnation: *incarnation,
-                    started_millis: *started_millis,
-                };
-                newest.insert((*role, instance.clone()), (identity, port.clone()));
-            }
-        }
-        newest.into_values().collect()
+    fn inspectors(&self) -> Vec<Target> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        routes.inspectors.iter().filter(|target| target.lives()).cloned().collect()
     }
 
     fn change(&self, group: &str, actors: &[ActorCell], joined: bool) {
         let Some((kind, identity)) = parse_group(group) else { return };
-        let key = (kind, (identity.role, identity.instance, identity.started_millis, identity.incarnation));
         {
-            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (kind, identity.role, identity.instance, identity.started_millis, identity.incarnation);
+            let members = groups.entry(key.clone()).or_default();
             for actor in actors {
                 if joined {
-                    table.ports.insert(key.clone(), actor.clone().into());
-                } else if table.ports.get(&key).is_some_and(|port| port.get_id() == actor.get_id()) {
-                    table.ports.remove(&key);
+                    members.insert(actor.get_id());
+                } else {
+                    members.remove(&actor.get_id());
+                }
+            }
+            if members.is_empty() {
+                groups.remove(&key);
+            }
+        }
+        self.refresh();
+    }
+
+    /// Joins what the links prove with what the groups say.
+    fn refresh(&self) {
+        let mut newest: BTreeMap<(Kind, Role, String), Target> = BTreeMap::new();
+        {
+            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            // In the order of their starts, so the latest of a name stays.
+            for (kind, role, instance, _, incarnation) in groups.keys() {
+                if let Some(target) = self.target(*role, instance, *incarnation) {
+                    newest.insert((*kind, *role, instance.clone()), target);
                 }
             }
         }
+        let mut routes = Routes::default();
+        for ((kind, role, _), target) in newest {
+            match kind {
+                Kind::Role => routes.roles.entry(role).or_default().push(target),
+                Kind::Inspector => routes.inspectors.push(target),
+            }
+        }
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         self.changed.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// The link of an instance, if it is whom the group names.
+    fn target(&self, role: Role, instance: &str, incarnation: Incarnation) -> Option<Target> {
+        let own = self.links.own();
+        let target = if incarnation == own.incarnation {
+            Target::Own(own.clone(), self.doors.clone())
+        } else {
+            Target::Peer(self.links.get(incarnation)?)
+        };
+        let identity = target.identity();
+        (identity.role == role && identity.instance == instance).then_some(target)
     }
 }
 
+/// Rendezvous hashing: the instance with the greatest weight has the key. FNV-1a, its bits mixed (as MurmurHash3 ends)
+/// because the greatest is decided by the high ones.
+fn weight(instance: &str, key: u64) -> u64 {
+    let bytes = instance.bytes().chain(key.to_be_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed = [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53]
+        .into_iter()
+        .fold(hash, |hash: u64, factor| (hash ^ (hash >> 33)).wrapping_mul(factor));
+    mixed ^ (mixed >> 33)
+}
+
 /// Keeps a registry equal to `pg`.
-pub(crate) struct Watcher;
+struct Watcher;
 
 impl Actor for Watcher {
     type Msg = ();
@@ -161,6 +270,7 @@ pub struct Cluster {
     pub(crate) registry: Registry,
     pub(crate) sender: Arc<Sender>,
     pub(crate) identity: Identity,
+    pub(crate) links: Links,
 }
 
 /// A live instance as this process knows it.
@@ -182,9 +292,18 @@ pub struct Observed {
 impl Cluster {
     /// The address of a role.
     pub fn remote<I: Inbox>(&self) -> Remote<I> {
-        // Inboxes of roles carry the role's name; the shell's own inbox is reached through `inspector`.
-        let role = I::SERVICE.parse().unwrap_or(Role::Unspecified);
-        Remote::new(Route::Role(self.registry.clone(), role), self.sender.clone())
+        self.remote_by(Policy::Singleton)
+    }
+
+    /// The address of a role that has several instances.
+    pub fn remote_by<I: Inbox>(&self, policy: Policy) -> Remote<I> {
+        Remote::new(Route::Role(self.registry.clone(), role_of::<I>(), policy), self.sender.clone())
+    }
+
+    /// Every live instance of a role, each by its own address.
+    pub fn remotes<I: Inbox>(&self) -> Vec<(Identity, Remote<I>)> {
+        let all = self.registry.all(role_of::<I>()).into_iter();
+        all.map(|target| (target.identity().clone(), Remote::new(Route::Direct(target), self.sender.clone()))).collect()
     }
 
     /// Who this process is.
@@ -194,7 +313,7 @@ impl Cluster {
 
     /// Every live instance known here, newest incarnation of each, by role and name.
     pub fn instances(&self) -> Vec<InstanceInfo> {
-        self.registry.inspectors().into_iter().map(|(identity, _)| InstanceInfo { identity }).collect()
+        self.registry.inspectors().iter().map(|target| InstanceInfo { identity: target.identity().clone() }).collect()
     }
 
     /// Changes whenever an instance joins or leaves.
@@ -204,18 +323,18 @@ impl Cluster {
 
     /// The inspector of an instance, which answers even while the role's handler hangs.
     pub fn inspector(&self, role: Role, instance: &str) -> Option<Remote<cluster::Inbox>> {
-        let (_, port) = self
-            .registry
-            .inspectors()
-            .into_iter()
-            .find(|(identity, _)| identity.role == role && identity.instance == instance)?;
-        Some(Remote::new(Route::Direct(port, "inspector"), self.sender.clone()))
+        let found = self.registry.inspectors().into_iter().find(|target| {
+            let identity = target.identity();
+            identity.role == role && identity.instance == instance
+        })?;
+        Some(Remote::new(Route::Direct(found), self.sender.clone()))
     }
 
     /// Asks every known instance for its observation, all at once.
     pub async fn observe_all(&self, deadline: Duration) -> Vec<Observed> {
-        let questions = self.registry.inspectors().into_iter().map(|(identity, port)| {
-            let inspector: Remote<cluster::Inbox> = Remote::new(Route::Direct(port, "inspector"), self.sender.clone());
+        let questions = self.registry.inspectors().into_iter().map(|target| {
+            let identity = target.identity().clone();
+            let inspector: Remote<cluster::Inbox> = Remote::new(Route::Direct(target), self.sender.clone());
             async move {
                 let observation = inspector.ask_within(deadline, Observe {}).await;
                 Observed { identity, observation }
@@ -223,6 +342,11 @@ impl Cluster {
         });
         futures::future::join_all(questions).await
     }
+}
+
+/// Inboxes of roles carry the role's name; the shell's own inbox is reached through `inspector`.
+fn role_of<I: Inbox>() -> Role {
+    ROLES.into_iter().find(|role| role.name() == I::SERVICE).unwrap_or(Role::Unspecified)
 }
 
 #[cfg(test)]
@@ -235,5 +359,20 @@ mod tests {
         assert_eq!(parse_group(&group_of(Kind::Role, &identity)), Some((Kind::Role, identity)));
         assert_eq!(parse_group("role/nobody"), None);
         assert_eq!(parse_group("other"), None);
+    }
+
+    #[test]
+    fn keys_stay_where_they_are_when_an_instance_leaves() {
+        let names = ["sync-1", "sync-2", "sync-3"];
+        let chosen = |names: &[&'static str], key| *names.iter().max_by_key(|name| weight(name, key)).expect("not empty");
+        let mut used = BTreeSet::new();
+        for key in 0..1_000 {
+            let with_all = chosen(&names, key);
+            used.insert(with_all);
+            if with_all != "sync-3" {
+                assert_eq!(chosen(&names[..2], key), with_all, "{key}");
+            }
+        }
+        assert_eq!(used.len(), 3);
     }
 }

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alys_proto::cluster::Header;
-use alys_proto::wire::decode_answer;
-use alys_proto::{Ask, Inbox, Message as _, Refused, Role, SCHEMA, Tell};
-use ractor::ActorRef;
+use alys_proto::cluster::{self, Header};
+use alys_proto::wire::{decode_answer, encode_answer};
+use alys_proto::{Ask, Inbox, Lane, Refused, Role, SCHEMA, Tell};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::executor::Activity;
 use crate::identity::{Identity, unix_millis};
-use crate::port::{Deliver, Wire};
-use crate::registry::Registry;
+use crate::mesh::{Manner, Stamp};
+use crate::port::{Answer, Deliver, Incoming};
+use crate::registry::{Policy, Registry, Target};
 use crate::telemetry;
 
-/// A frame above the session's limit kills the session after the send was accepted, so size is checked before it.
+/// The largest batch of blocks (16 MiB) and what is around it. A frame above its limit would end the link, so size is
+/// checked before sending.
 pub(crate) const MAX_BODY_BYTES: usize = 20 * 1024 * 1024;
 
 /// The address of a role. Cheap to clone; never hands out an actor reference.
@@ -45,30 +47,38 @@ impl Sender {
         Arc::new(Self { identity, default_deadline, next_id: AtomicU64::new(0) })
     }
 
-    fn header(&self, deadline: Option<Duration>) -> Vec<u8> {
-        let count = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut message_id = self.identity.incarnation.to_bytes();
-        message_id.extend(count.to_be_bytes());
+    fn stamp(&self, deadline: Option<Duration>) -> Stamp {
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        Header {
-            message_id,
-            sender: self.identity.role.into(),
-            incarnation: self.identity.incarnation.to_bytes(),
-            traceparent: telemetry::current_traceparent(),
-            deadline_unix_millis: deadline.map_or(0, |span| unix_millis().saturating_add(millis(span))),
-            schema: SCHEMA,
+        Stamp {
+            sequence: self.next_id.fetch_add(1, Ordering::Relaxed),
+            deadline: deadline.map_or(0, |span| unix_millis().saturating_add(millis(span))),
             epoch: 0,
+            traceparent: telemetry::current_traceparent(),
         }
-        .encode_to_vec()
+    }
+}
+
+/// The whole header of a message: what the link knows of its sender, and its stamp.
+pub(crate) fn header_of(sender: &Identity, stamp: &Stamp) -> Header {
+    let mut message_id = sender.incarnation.to_bytes();
+    message_id.extend(stamp.sequence.to_be_bytes());
+    Header {
+        message_id,
+        sender: sender.role.into(),
+        incarnation: sender.incarnation.to_bytes(),
+        traceparent: stamp.traceparent.clone(),
+        deadline_unix_millis: stamp.deadline,
+        schema: SCHEMA,
+        epoch: stamp.epoch,
     }
 }
 
 #[derive(Clone)]
 pub(crate) enum Route {
-    /// The live instance of a role in the mesh.
-    Role(Registry, Role),
-    /// One given port: an inspector, an instance by name.
-    Direct(ActorRef<Wire>, &'static str),
+    /// A live instance of a role.
+    Role(Registry, Role, Policy),
+    /// One given instance: its role, or for the shell's own messages its inspector.
+    Direct(Target),
     /// A test's probe.
     Probe(Deliver),
 }
@@ -89,18 +99,11 @@ impl<I: Inbox> Remote<I> {
         let _waiting = Activity::waiting_on(I::SERVICE, M::NAME);
         let until = Instant::now() + deadline;
         let body = encode(M::NAME, &message)?;
-        let port = self.route.find(until).await.ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
-        let (sender, answer) = ractor::concurrency::oneshot();
-        let left = until.saturating_duration_since(Instant::now());
-        port.send(Wire {
-            name: M::NAME.to_owned(),
-            header: self.from.header(Some(left)),
-            body,
-            reply: Some((sender, left).into()),
-        })?;
+        let to = self.route.find(until).await.ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
+        let stamp = self.from.stamp(Some(until.saturating_duration_since(Instant::now())));
+        let answer = self.send(to, manner_of::<I>(), M::LANE, &stamp, M::NAME, body);
         match tokio::time::timeout_at(until, answer).await {
-            Ok(Ok(bytes)) => decode_answer(&bytes),
-            Ok(Err(_closed)) => Err(Refused::Unreachable(format!("{} went away while {} was under way", I::SERVICE, M::NAME))),
+            Ok(answer) => decode_answer(&answer?),
             Err(_elapsed) => Err(Refused::TooLate(format!("{}.{} did not answer within {deadline:?}", I::SERVICE, M::NAME))),
         }
     }
@@ -108,9 +111,46 @@ impl<I: Inbox> Remote<I> {
     /// Tells the role something. Never waits; `Ok` says that it was sent, not that it arrived.
     pub fn tell<M: Tell<I>>(&self, message: M) -> Result<(), Refused> {
         let body = encode(M::NAME, &message)?;
-        let port = self.route.find_now().ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
-        port.send(Wire { name: M::NAME.to_owned(), header: self.from.header(None), body, reply: None })
+        let to = self.route.find_now().ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
+        let stamp = self.from.stamp(None);
+        match to {
+            To::Instance(Target::Peer(peer)) => peer.channel(M::LANE).tell(&stamp, M::NAME, &body),
+            To::Instance(Target::Own(_, doors)) => {
+                doors.enter(self.incoming(&stamp, M::NAME, body, Answer::Told(None)));
+                Ok(())
+            }
+            To::Probe(deliver) => {
+                deliver(self.incoming(&stamp, M::NAME, body, Answer::Told(None)));
+                Ok(())
+            }
+        }
     }
+
+    async fn send(&self, to: To, manner: Manner, lane: Lane, stamp: &Stamp, name: &str, body: Vec<u8>) -> Result<Bytes, Refused> {
+        let deliver: Deliver = match to {
+            To::Instance(Target::Peer(peer)) => return peer.channel(lane).ask(manner, stamp, name, &body).await,
+            To::Instance(Target::Own(_, doors)) => Arc::new(move |incoming| match manner {
+                Manner::Inspect => doors.inspect(incoming),
+                Manner::Ask | Manner::Tell => doors.enter(incoming),
+            }),
+            To::Probe(deliver) => deliver,
+        };
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        // A dropped receiver means that the asker stopped waiting.
+        let port = Box::new(move |answer| drop(sender.send(encode_answer(answer))));
+        deliver(self.incoming(stamp, name, body, Answer::Asked(port)));
+        let gone = || Refused::Unreachable(format!("{} went away while {name} was under way", I::SERVICE));
+        answer.await.map(Bytes::from).map_err(|_closed| gone())
+    }
+
+    fn incoming(&self, stamp: &Stamp, name: &str, body: Vec<u8>, answer: Answer) -> Incoming {
+        Incoming { name: name.to_owned(), header: header_of(&self.from.identity, stamp), body: body.into(), answer }
+    }
+}
+
+/// The shell's own messages go to the inspector.
+fn manner_of<I: Inbox>() -> Manner {
+    if I::SERVICE == cluster::Inbox::SERVICE { Manner::Inspect } else { Manner::Ask }
 }
 
 fn encode<M: alys_proto::Message>(name: &str, message: &M) -> Result<Vec<u8>, Refused> {
@@ -121,35 +161,25 @@ fn encode<M: alys_proto::Message>(name: &str, message: &M) -> Result<Vec<u8>, Re
     Ok(message.encode_to_vec())
 }
 
-enum Target {
-    Actor(ActorRef<Wire>, &'static str),
+enum To {
+    Instance(Target),
     Probe(Deliver),
 }
 
-impl Target {
-    fn send(self, message: Wire) -> Result<(), Refused> {
-        match self {
-            Self::Actor(actor, name) => actor.cast(message).map_err(|_gone| Refused::Unreachable(name.to_owned())),
-            Self::Probe(deliver) => {
-                deliver(message);
-                Ok(())
-            }
-        }
-    }
-}
-
 impl Route {
-    fn find_now(&self) -> Option<Target> {
+    fn find_now(&self) -> Option<To> {
         match self {
-            Self::Role(registry, role) => registry.port(*role).map(|port| Target::Actor(port, role.name())),
-            Self::Direct(port, name) => Some(Target::Actor(port.clone(), name)),
-            Self::Probe(deliver) => Some(Target::Probe(deliver.clone())),
+            Self::Role(registry, role, policy) => registry.find(*role, *policy).map(To::Instance),
+            Self::Direct(target) => Some(To::Instance(target.clone())),
+            Self::Probe(deliver) => Some(To::Probe(deliver.clone())),
         }
     }
 
-    async fn find(&self, until: Instant) -> Option<Target> {
-        let Self::Role(registry, role) = self else { return self.find_now() };
-        let port = tokio::time::timeout_at(until, registry.wait_for(*role)).await.ok()?;
-        Some(Target::Actor(port, role.name()))
+    async fn find(&self, until: Instant) -> Option<To> {
+        if let Some(found) = self.find_now() {
+            return Some(found);
+        }
+        let Self::Role(registry, role, policy) = self else { return None };
+        tokio::time::timeout_at(until, registry.wait_for(*role, *policy)).await.ok().map(To::Instance)
     }
 }

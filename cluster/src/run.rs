@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alys_proto::Inbox;
 use futures::FutureExt as _;
-use ractor::{Actor as _, ActorRef};
+use ractor::Actor as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -18,13 +18,16 @@ use crate::exit::{self, ActorError};
 use crate::identity::Identity;
 use crate::inspector::Inspector;
 use crate::mailbox::Shared;
-use crate::mesh;
-use crate::port::{Deliver, Gate, Port, Wire, admit};
+use crate::mesh::{self, JoinedFiles, Links};
+use crate::port::{Doors, Gate, Sign, admit};
 use crate::probes;
-use crate::registry::{Cluster, Kind, Registry, SCOPE, Watcher, group_of};
+use crate::registry::{Cluster, Kind, Registry, SCOPE, group_of};
 use crate::remote::Sender;
 use crate::telemetry;
 use crate::vitals::{Pulse, Vitals};
+
+/// How long the last answers may take to reach the kernel.
+const FLUSH_BUDGET: Duration = Duration::from_secs(1);
 
 /// Runs a role until it is drained by SIGTERM, SIGINT or `Drain`, or until it fails. Returns the exit code of the process.
 pub async fn run<A: RoleActor>(
@@ -61,8 +64,8 @@ async fn serve<A: RoleActor>(
     build: impl FnOnce(&Cluster) -> Result<A, ActorError>,
 ) -> Result<(), ActorError> {
     let mut terminate = signals()?;
-    let (mesh, files) = mesh::join(config, &identity, false).await?;
-    let cluster = connect(config, &identity).await?;
+    let doors = Arc::new(Doors::default());
+    let (cluster, files) = connect(config, &identity, &doors, false).await?;
 
     let mailbox = Shared::new(config.mailbox);
     let (drain, draining) = watch::channel(false);
@@ -73,7 +76,7 @@ async fn serve<A: RoleActor>(
         identity: identity.clone(),
         activity: activity.clone(),
         gate: gate.clone(),
-        links: mesh.links().clone(),
+        links: cluster.links.clone(),
         draining: draining.clone(),
         mailbox: Box::new(move || seen.lock().figures()),
         deadline: config.handler_deadline,
@@ -82,10 +85,12 @@ async fn serve<A: RoleActor>(
     let _probes = probes::start(vitals.clone(), config.telemetry.listen)?;
     let actor = build(&cluster)?;
     let inspector = Inspector { vitals, mailbox: mailbox.clone(), drain: drain.clone(), describe: A::Inbox::describe };
-    open_port(Kind::Inspector, &identity, Arc::new(move |wire| inspector.answer(wire))).await?;
+    doors.open_inspector(Arc::new(move |incoming| inspector.answer(incoming)));
+    announce(Kind::Inspector, &identity).await?;
     let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
-    let gate_of_port = gate.clone();
-    open_port(Kind::Role, &identity, Arc::new(move |wire| admit::<A::Inbox, _>(&gate_of_port, &mailbox, wire))).await?;
+    let gate_of_door = gate.clone();
+    doors.open_role(Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming)));
+    announce(Kind::Role, &identity).await?;
 
     let mut work = std::pin::pin!(AssertUnwindSafe(executor.run()).catch_unwind());
     let mut drain_asked = draining;
@@ -105,6 +110,8 @@ async fn serve<A: RoleActor>(
             }
         }
     };
+    // The last answers are on their way to whoever asked.
+    let _flushed_or_peers_are_slow = tokio::time::timeout(FLUSH_BUDGET, cluster.links.flushed()).await;
     drop(files);
     match ended {
         Ok(result) => result.map(|_actor| ()),
@@ -116,9 +123,7 @@ async fn serve<A: RoleActor>(
 pub async fn attach(config: &ClusterConfig) -> Result<Cluster, ActorError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let identity = Identity::new(alys_proto::Role::Debug, "debug");
-    let (_, files) = mesh::join(config, &identity, true).await?;
-    drop(files);
-    let cluster = connect(config, &identity).await?;
+    let (cluster, _no_files) = connect(config, &identity, &Arc::default(), true).await?;
     let expected = mesh::live_peers(&config.run_dir);
     let mut changes = cluster.changes();
     let all_in_view = async {
@@ -137,19 +142,27 @@ pub async fn attach(config: &ClusterConfig) -> Result<Cluster, ActorError> {
     Ok(cluster)
 }
 
-async fn connect(config: &ClusterConfig, identity: &Identity) -> Result<Cluster, ActorError> {
-    let registry = Registry::new();
-    Watcher::spawn(None, Watcher, registry.clone())
+async fn connect(
+    config: &ClusterConfig,
+    identity: &Identity,
+    doors: &Arc<Doors>,
+    hidden: bool,
+) -> Result<(Cluster, JoinedFiles), ActorError> {
+    let links = Links::new(identity.clone());
+    let registry = Registry::start(links.clone(), doors.clone())
         .await
         .map_err(|cause| ActorError::Broken(format!("cannot start the registry: {cause}")))?;
-    Ok(Cluster { registry, sender: Sender::new(identity.clone(), config.ask_deadline), identity: identity.clone() })
+    let files = mesh::join(config, &links, doors, hidden).await?;
+    let sender = Sender::new(identity.clone(), config.ask_deadline);
+    Ok((Cluster { registry, sender, identity: identity.clone(), links }, files))
 }
 
-async fn open_port(kind: Kind, identity: &Identity, deliver: Deliver) -> Result<ActorRef<Wire>, ActorError> {
-    let (port, _) =
-        Port::spawn(None, Port, deliver).await.map_err(|cause| ActorError::Broken(format!("cannot open a port: {cause}")))?;
-    ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity), vec![port.get_cell()]);
-    Ok(port)
+/// Joins the group that tells others of an open door.
+async fn announce(kind: Kind, identity: &Identity) -> Result<(), ActorError> {
+    let (sign, _) =
+        Sign::spawn(None, Sign, ()).await.map_err(|cause| ActorError::Broken(format!("cannot open a door: {cause}")))?;
+    ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity), vec![sign.get_cell()]);
+    Ok(())
 }
 
 struct Signals {

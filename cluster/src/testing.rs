@@ -13,7 +13,7 @@ use crate::executor::{Activity, Executor};
 use crate::exit::ActorError;
 use crate::identity::Identity;
 use crate::mailbox::Shared;
-use crate::port::{Gate, Wire, admit};
+use crate::port::{Answer, Gate, Incoming, admit};
 use crate::remote::{Remote, Route, Sender};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,9 +46,12 @@ impl<I: Inbox> Probe<I> {
 /// A probe and the address that leads to it. Messages pass through their wire form.
 pub fn probe<I: Inbox>() -> (Remote<I>, Probe<I>) {
     let (sender, messages) = mpsc::unbounded_channel();
-    let deliver = move |wire: Wire| {
-        let (name, _, body, port) = wire.open();
-        if let Ok(message) = I::decode(&name, &body, port) {
+    let deliver = move |incoming: Incoming| {
+        let port = match incoming.answer {
+            Answer::Asked(port) => Some(port),
+            Answer::Told(_) => None,
+        };
+        if let Ok(message) = I::decode(&incoming.name, &incoming.body, port) {
             // A dropped probe drops the message, whose reply then refuses.
             let _probe_gone = sender.send(message);
         }
@@ -76,7 +79,7 @@ pub fn start<A: RoleActor>(actor: A) -> Started<A> {
     let executor = Executor { actor, mailbox: mailbox.clone(), activity: activity.clone(), gate: gate.clone(), drain: draining };
     let task = tokio::spawn(executor.run());
     let local = LocalSender::new(mailbox.clone());
-    let deliver = Arc::new(move |wire| admit::<A::Inbox, _>(&gate, &mailbox, wire));
+    let deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate, &mailbox, incoming));
     Started { remote: Remote::new(Route::Probe(deliver), test_sender()), local, activity, drain, task }
 }
 

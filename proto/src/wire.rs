@@ -99,12 +99,16 @@ pub trait Ask<I: Inbox>: Message + Default + std::fmt::Debug + 'static {
     type Reply: Message + Default + 'static;
     /// The method's name.
     const NAME: &'static str;
+    /// The lane it travels and waits in.
+    const LANE: Lane;
 }
 
 /// A message that service `I` is told; nobody waits.
 pub trait Tell<I: Inbox>: Message + Default + std::fmt::Debug + 'static {
     /// The method's name.
     const NAME: &'static str;
+    /// The lane it travels and waits in.
+    const LANE: Lane;
 }
 
 /// Where the bytes of an answer go. Called once.

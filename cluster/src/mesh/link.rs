@@ -1,125 +1,279 @@
-//! One link: hello both ways, then its two halves go to a ractor session.
+//! Links: which peers this process is joined to, each by four streams that live and die together.
+//!
+//! | a new link to a peer | there is | so |
+//! |---|---|---|
+//! | we dialed it | any other | the other stays, ours is dropped |
+//! | it dialed us | none | taken |
+//! | it dialed us | one that it had dialed | that one is dead on its side: ended, the new one taken |
+//! | it dialed us | one that we dialed, we started later | ours stays: both dialed at once, the younger's link wins |
+//! | it dialed us | one that we dialed, it started later | ours is ended, the new one taken |
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use alys_proto::cluster::Hello;
-use alys_proto::{Message as _, Role, SCHEMA};
-use ractor_cluster::ClusterBidiStream;
-use ractor_cluster::node::NodeServerMessage;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
+use alys_proto::Lane;
+use alys_proto::cluster::Link;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::{Mesh, Open};
+use super::channel::{Channel, Losses};
+use super::pulse::Pulse;
 use crate::identity::{Identity, Incarnation};
 
-/// A stranger that says nothing costs us this long.
-const HELLO_DEADLINE: Duration = Duration::from_secs(2);
+/// Peers that one process may be linked to: a large cluster has a few dozen.
+const MOST_LINKS: usize = 512;
 
-/// A hello is about 100 bytes.
-const MAX_HELLO_BYTES: u32 = 1_024;
-
-/// Two system calls a message without it; larger makes 1 MiB messages slower.
-const READ_BUFFER_BYTES: usize = 16 * 1024;
-
-/// A connected stream of any transport.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// Which end we are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Dialed,
-    Accepted,
+/// Another process, as long as it is linked.
+pub(crate) struct Peer {
+    /// Who it is, as its certificate or its user proves.
+    pub(crate) identity: Identity,
+    /// `unix` or `tls`.
+    pub(crate) transport: &'static str,
+    /// The link's number, chosen by who dialed.
+    pub(crate) link: u64,
+    dialed: bool,
+    control: Arc<Channel>,
+    normal: Arc<Channel>,
+    bulk: Arc<Channel>,
+    pulse: Mutex<(Instant, Pulse)>,
+    open: AtomicBool,
+    /// Cancelled when the link ends, for whatever reason.
+    pub(crate) ended: CancellationToken,
+    links: Links,
 }
 
-/// Exchanges hellos and gives the link to ractor, unless there is one to that peer. `allows` says whether the peer may
-/// claim a role. Returns who the peer is.
-pub(super) async fn open<S: Stream>(
-    mesh: &Mesh,
-    mut stream: S,
-    end: End,
-    transport: &'static str,
-    allows: impl FnOnce(Role) -> bool,
-) -> io::Result<Incarnation> {
-    let hello = tokio::time::timeout(HELLO_DEADLINE, exchange(mesh, &mut stream))
-        .await
-        .map_err(|_elapsed| refused("no hello in time"))??;
-    if hello.cluster_id != mesh.cluster_id {
-        return Err(refused(&format!("it belongs to cluster `{}`", hello.cluster_id)));
-    }
-    let role = Role::try_from(hello.role).unwrap_or(Role::Unspecified);
-    if !allows(role) {
-        return Err(refused(&format!("its certificate does not allow the role {role}")));
-    }
-    let incarnation = Incarnation::from_bytes(&hello.incarnation).ok_or_else(|| refused("its incarnation is malformed"))?;
-    let peer = Identity { role, instance: hello.instance, incarnation, started_millis: 0 };
-    let Some(open) = mesh.links.claim(&peer, transport) else {
-        return Ok(incarnation);
-    };
-    tracing::debug!(peer = %peer.instance, %incarnation, transport, "link opened");
-    let link = Linked { stream, open, label: format!("{}/{incarnation}", peer.instance) };
-    mesh.node
-        .cast(NodeServerMessage::ConnectionOpenedExternal { stream: Box::new(link), is_server: end == End::Accepted })
-        .map_err(|_stopped| refused("this process is ending"))?;
-    Ok(incarnation)
-}
-
-async fn exchange<S: Stream>(mesh: &Mesh, stream: &mut S) -> io::Result<Hello> {
-    let ours = Hello {
-        cluster_id: mesh.cluster_id.clone(),
-        role: mesh.identity.role.into(),
-        incarnation: mesh.identity.incarnation.to_bytes(),
-        schema: SCHEMA,
-        pid: std::process::id(),
-        instance: mesh.identity.instance.clone(),
-    }
-    .encode_to_vec();
-    let length = u32::try_from(ours.len()).map_err(|_| refused("our own hello is too long"))?;
-    stream.write_all(&length.to_be_bytes()).await?;
-    stream.write_all(&ours).await?;
-    stream.flush().await?;
-
-    let length = stream.read_u32().await?;
-    if length > MAX_HELLO_BYTES {
-        return Err(refused("its hello is too long"));
-    }
-    let mut theirs = vec![0; usize::try_from(length).map_err(|_| refused("its hello is too long"))?];
-    stream.read_exact(&mut theirs).await?;
-    Hello::decode(theirs.as_slice()).map_err(|cause| refused(&format!("its hello is malformed: {cause}")))
-}
-
-fn refused(reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionRefused, reason)
-}
-
-struct Linked<S> {
-    stream: S,
-    open: Open,
-    label: String,
-}
-
-impl<S: Stream> ClusterBidiStream for Linked<S> {
-    fn split(self: Box<Self>) -> (ractor_cluster::BoxRead, ractor_cluster::BoxWrite) {
-        let (read, write) = tokio::io::split(self.stream);
-        let reader = Reader { inner: BufReader::with_capacity(READ_BUFFER_BYTES, read), _open: self.open };
-        (Box::new(reader), Box::new(write))
+impl Peer {
+    /// The stream of a lane.
+    pub(crate) const fn channel(&self, lane: Lane) -> &Arc<Channel> {
+        match lane {
+            Lane::Control => &self.control,
+            Lane::Normal => &self.normal,
+            Lane::Bulk => &self.bulk,
+        }
     }
 
-    fn peer_label(&self) -> Option<String> {
-        Some(self.label.clone())
+    /// Whether this process dialed the link.
+    pub(crate) const fn was_dialed(&self) -> bool {
+        self.dialed
+    }
+
+    /// All streams stand.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire) && !self.ended.is_cancelled()
+    }
+
+    /// The last stream stands: messages may go.
+    pub(crate) fn complete(&self) {
+        self.open.store(true, Ordering::Release);
+        tracing::debug!(peer = %self.identity.instance, incarnation = %self.identity.incarnation, transport = self.transport, "linked");
+        self.links.tell();
+    }
+
+    /// Ends the link. Everybody who waits for the peer learns it now.
+    pub(crate) fn end(&self, why: &str) {
+        if self.ended.is_cancelled() {
+            return;
+        }
+        self.ended.cancel();
+        self.links.forget(self);
+        for channel in [&self.control, &self.normal, &self.bulk] {
+            channel.end();
+        }
+        if self.open.load(Ordering::Acquire) {
+            tracing::debug!(peer = %self.identity.instance, incarnation = %self.identity.incarnation, why, "link ended");
+        }
+        self.links.tell();
+    }
+
+    /// The peer lives.
+    pub(crate) fn hear(&self) {
+        let mut pulse = self.pulse();
+        let now = pulse.0.elapsed();
+        pulse.1.hear(now);
+    }
+
+    /// Nothing was heard of it for too long.
+    pub(crate) fn is_gone(&self) -> bool {
+        let mut pulse = self.pulse();
+        let now = pulse.0.elapsed();
+        pulse.1.is_gone(now)
+    }
+
+    /// Questions that wait for its answers: how loaded it is, seen from here.
+    pub(crate) fn under_way(&self) -> usize {
+        [&self.control, &self.normal, &self.bulk].iter().map(|channel| channel.under_way()).sum()
+    }
+
+    fn pulse(&self) -> MutexGuard<'_, (Instant, Pulse)> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The read half. The session drops it when the link ends, which takes the link off the list.
-struct Reader<R> {
-    inner: BufReader<R>,
-    _open: Open,
+/// The links of this process.
+#[derive(Clone)]
+pub(crate) struct Links {
+    own: Identity,
+    table: Arc<Mutex<BTreeMap<Incarnation, Arc<Peer>>>>,
+    changed: watch::Sender<u64>,
+    losses: Arc<Losses>,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Reader<R> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+impl Links {
+    pub(crate) fn new(own: Identity) -> Self {
+        Self { own, table: Arc::default(), changed: watch::Sender::new(0), losses: Arc::default() }
+    }
+
+    /// Who we are.
+    pub(crate) const fn own(&self) -> &Identity {
+        &self.own
+    }
+
+    /// What was lost on links.
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Claims the link to a peer; `None` when another one stays. See the table above.
+    pub(crate) fn claim(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Option<Arc<Peer>> {
+        let younger = |peer: &Identity| (self.own.started_millis, self.own.incarnation) > (peer.started_millis, peer.incarnation);
+        let (peer, before) = {
+            let mut table = self.lock();
+            let before = table.get(&identity.incarnation).cloned();
+            if before.as_ref().is_some_and(|before| dialed || (before.dialed && younger(&identity))) {
+                return None;
+            }
+            if table.len() >= MOST_LINKS {
+                tracing::warn!(most = MOST_LINKS, "refused a link: there are too many");
+                return None;
+            }
+            let peer = self.peer(identity, link, dialed, transport);
+            table.insert(peer.identity.incarnation, peer.clone());
+            (peer, before)
+        };
+        if let Some(before) = before {
+            before.end("replaced by a newer link");
+        }
+        Some(peer)
+    }
+
+    fn peer(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Arc<Peer> {
+        let channel = |bulk| Channel::new(bulk, self.losses.clone());
+        let began = Instant::now();
+        Arc::new(Peer {
+            identity,
+            transport,
+            link,
+            dialed,
+            control: channel(false),
+            normal: channel(false),
+            bulk: channel(true),
+            pulse: Mutex::new((began, Pulse::new(began.elapsed()))),
+            open: AtomicBool::new(false),
+            ended: CancellationToken::new(),
+            links: self.clone(),
+        })
+    }
+
+    /// A link that has begun, for its further streams.
+    pub(crate) fn begun(&self, incarnation: Incarnation, link: u64) -> Option<Arc<Peer>> {
+        self.lock().get(&incarnation).filter(|peer| peer.link == link).cloned()
+    }
+
+    /// Whether there is a link to this peer, complete or not.
+    pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
+        self.lock().contains_key(&incarnation)
+    }
+
+    /// The link to this peer, if it stands.
+    pub(crate) fn get(&self, incarnation: Incarnation) -> Option<Arc<Peer>> {
+        self.lock().get(&incarnation).filter(|peer| peer.is_open()).cloned()
+    }
+
+    /// All links that stand.
+    pub(crate) fn open(&self) -> Vec<Arc<Peer>> {
+        self.lock().values().filter(|peer| peer.is_open()).cloned().collect()
+    }
+
+    /// Changes whenever a link opens or ends.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// For people.
+    pub(crate) fn list(&self) -> Vec<Link> {
+        let describe = |peer: &Arc<Peer>| Link {
+            role: peer.identity.role.into(),
+            incarnation: peer.identity.incarnation.to_bytes(),
+            transport: peer.transport.into(),
+        };
+        self.open().iter().map(describe).collect()
+    }
+
+    /// Waits until all that was sent is with the kernel.
+    pub(crate) async fn flushed(&self) {
+        for peer in self.open() {
+            for channel in [&peer.control, &peer.normal, &peer.bulk] {
+                channel.flushed().await;
+            }
+        }
+    }
+
+    fn forget(&self, peer: &Peer) {
+        let mut table = self.lock();
+        if table.get(&peer.identity.incarnation).is_some_and(|known| known.link == peer.link) {
+            table.remove(&peer.identity.incarnation);
+        }
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Incarnation, Arc<Peer>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alys_proto::Role;
+
+    use super::*;
+
+    fn identity(started_millis: u64) -> Identity {
+        Identity { started_millis, ..Identity::new(Role::Sync, "sync") }
+    }
+
+    #[test]
+    fn one_link_a_pair_whoever_dials() {
+        let links = Links::new(identity(10));
+        let (elder, younger) = (identity(5), identity(15));
+        for peer in [&elder, &younger] {
+            let dialed = links.claim(peer.clone(), 1, true, "unix").unwrap();
+            assert!(links.claim(peer.clone(), 2, true, "unix").is_none(), "there is one");
+            let accepted = links.claim(peer.clone(), 3, false, "unix");
+            // Both dialed at once: the link of whoever started later stays, and both ends judge alike.
+            assert_eq!(accepted.is_some(), peer.started_millis > 10);
+            assert_eq!(dialed.ended.is_cancelled(), peer.started_millis > 10);
+        }
+    }
+
+    #[test]
+    fn a_half_open_link_does_not_lock_its_peer_out() {
+        let links = Links::new(identity(10));
+        let peer = identity(15);
+        let half_open = links.claim(peer.clone(), 1, false, "tls").unwrap();
+        half_open.complete();
+        let again = links.claim(peer.clone(), 2, false, "tls").unwrap();
+        assert!(half_open.ended.is_cancelled(), "its peer dialed again, so it is dead there");
+        again.complete();
+        assert_eq!(links.get(peer.incarnation).unwrap().link, 2);
+        half_open.end("late");
+        assert_eq!(links.get(peer.incarnation).unwrap().link, 2, "the end of the old one leaves the new one alone");
+        assert!(links.begun(peer.incarnation, 1).is_none());
     }
 }

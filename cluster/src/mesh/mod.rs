@@ -1,108 +1,113 @@
-//! The mesh: our own links under ractor's sessions.
+//! The mesh: our own links, and ractor's sessions on them.
 //!
 //! | between | transport | who is let in |
 //! |---|---|---|
 //! | processes of one host | Unix socket in the run folder | the same user (peer credentials) |
 //! | hosts | TCP, TLS 1.3 both ways | certificates of the cluster's CA that name the claimed role |
 //!
-//! A link starts with one [`Hello`](alys_proto::cluster::Hello) each way; only then ractor's session (and its cookie) begins.
-//! Of two processes the one that started later dials, so any start order works and no pair links twice.
+//! A link is four streams, because a stream is the only thing that another one cannot hold up:
+//!
+//! | stream | carries | runs on |
+//! |---|---|---|
+//! | control | heartbeats, the inspector, lane control | the mesh's own thread: it answers while a role hangs |
+//! | normal | lane normal | the main runtime |
+//! | bulk | lane bulk, at most 16 questions under way | the main runtime |
+//! | session | ractor_cluster's session and cookie: membership (`pg`) | the main runtime |
+//!
+//! A role is routed to when it is linked, as its certificate proves, *and* has joined its group. Of two processes on one host
+//! the one that started later dials, so any start order works; between hosts whoever has the other as a seed.
 
-mod link;
+pub(crate) mod channel;
+mod frame;
+mod hello;
+pub(crate) mod link;
+mod outbox;
+mod pulse;
+mod pump;
+mod seeds;
+mod session;
 mod tcp;
+mod tls;
 mod unix;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use alys_proto::cluster::Link;
 use ractor::{Actor as _, ActorRef};
 use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage};
+use tokio::runtime::Handle;
 
 use crate::config::ClusterConfig;
 use crate::exit::ActorError;
-use crate::identity::{Identity, Incarnation};
+use crate::port::Doors;
 
+pub(crate) use frame::{Manner, Stamp};
+pub(crate) use link::{Links, Peer};
 pub(crate) use unix::live_peers;
 
-/// The largest body plus ractor's framing and our header.
-const MAX_FRAME_BYTES: u64 = 24 * 1024 * 1024;
+/// Membership messages are small; a session that sends more is no peer of ours.
+const MAX_SESSION_FRAME_BYTES: u64 = 1024 * 1024;
 
 /// What every link of this process shares.
 #[derive(Clone)]
 pub(crate) struct Mesh {
     node: ActorRef<NodeServerMessage>,
     cluster_id: String,
-    identity: Identity,
     links: Links,
+    doors: Arc<Doors>,
+    main: Handle,
+    refused: Arc<Refusals>,
 }
 
-/// The open links.
-#[derive(Clone, Default)]
-pub(crate) struct Links {
-    open: Arc<Mutex<BTreeMap<Incarnation, (Identity, &'static str)>>>,
+/// Streams that were turned away.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    streams: AtomicU64,
+    rogues: AtomicU64,
 }
 
-/// Takes its link off the list when the session drops it.
-struct Open {
-    links: Links,
-    incarnation: Incarnation,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.links.lock().remove(&self.incarnation);
-    }
-}
-
-impl Links {
-    /// Claims the link to a peer; `None` when there is one.
-    fn claim(&self, peer: &Identity, transport: &'static str) -> Option<Open> {
-        let mut open = self.lock();
-        if open.contains_key(&peer.incarnation) {
-            return None;
-        }
-        open.insert(peer.incarnation, (peer.clone(), transport));
-        Some(Open { links: self.clone(), incarnation: peer.incarnation })
-    }
-
-    pub(crate) fn has(&self, incarnation: Incarnation) -> bool {
-        self.lock().contains_key(&incarnation)
-    }
-
-    pub(crate) fn list(&self) -> Vec<Link> {
-        let describe = |(identity, transport): &(Identity, &'static str)| Link {
-            role: identity.role.into(),
-            incarnation: identity.incarnation.to_bytes(),
-            transport: (*transport).into(),
-        };
-        self.lock().values().map(describe).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Incarnation, (Identity, &'static str)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Starts ractor's node server and our dialers and, unless `hidden`, our listeners.
-pub(crate) async fn join(config: &ClusterConfig, identity: &Identity, hidden: bool) -> Result<(Mesh, JoinedFiles), ActorError> {
+/// Starts ractor's node server and, on a thread of their own, our dialers and (unless `hidden`) our listeners.
+pub(crate) async fn join(
+    config: &ClusterConfig,
+    links: &Links,
+    doors: &Arc<Doors>,
+    hidden: bool,
+) -> Result<JoinedFiles, ActorError> {
     let cookie = read_cookie(config)?;
+    let own = links.own();
     // Its own listener cannot be turned off: loopback, a free port, and a cookie that nobody outside holds.
-    let server =
-        NodeServer::new(0, cookie, identity.node_name(), crate::process::host(), None, Some(NodeConnectionMode::Isolated))
-            .with_listen_addr(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
-            .with_max_inbound_frame_size(MAX_FRAME_BYTES);
+    let server = NodeServer::new(0, cookie, own.node_name(), crate::process::host(), None, Some(NodeConnectionMode::Isolated))
+        .with_listen_addr(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+        .with_max_inbound_frame_size(MAX_SESSION_FRAME_BYTES);
     let (node, _) = NodeServer::spawn(None, server, ())
         .await
         .map_err(|cause| ActorError::Temporary(format!("cannot start the mesh node: {cause}")))?;
-    let mesh = Mesh { node, cluster_id: config.id.clone(), identity: identity.clone(), links: Links::default() };
-
+    let mesh = Mesh {
+        node,
+        cluster_id: config.id.clone(),
+        links: links.clone(),
+        doors: doors.clone(),
+        main: Handle::current(),
+        refused: Arc::default(),
+    };
+    let own_thread = own_thread()?;
+    let _on_it = own_thread.enter();
     let files = unix::join(&mesh, &config.run_dir, hidden)?;
     if let Some(tcp_config) = &config.mesh {
-        tcp::join(&mesh, tcp_config, hidden).await?;
+        tcp::join(&mesh, tcp_config, hidden)?;
     }
-    Ok((mesh, files))
+    Ok(files)
+}
+
+/// A runtime of one thread, for what must not wait for the role. It lives as long as the process.
+fn own_thread() -> Result<Handle, ActorError> {
+    let broken = |cause: io::Error| ActorError::Temporary(format!("cannot start the mesh's thread: {cause}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
+    let handle = runtime.handle().clone();
+    let run = move || runtime.block_on(std::future::pending::<()>());
+    std::thread::Builder::new().name("mesh".into()).spawn(run).map_err(broken)?;
+    Ok(handle)
 }
 
 /// Files of this process that go when it ends.
@@ -118,8 +123,12 @@ impl Drop for JoinedFiles {
 }
 
 impl Mesh {
-    pub(crate) const fn links(&self) -> &Links {
-        &self.links
+    fn count_refused(&self) {
+        self.refused.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_rogue(&self) {
+        self.refused.rogues.fetch_add(1, Ordering::Relaxed);
     }
 }
 

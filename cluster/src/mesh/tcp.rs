@@ -1,106 +1,75 @@
 //! Links between hosts: TCP under TLS 1.3 with client certificates from the cluster's own CA.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alys_proto::Role;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsStream;
 
 use super::Mesh;
-use super::link::{self, End};
+use super::hello::{self, Dialed, Wire};
+use super::seeds::Seed;
+use super::tls::{Certificates, roles_of};
 use crate::config::MeshConfig;
 use crate::exit::ActorError;
-use crate::identity::Incarnation;
 
 /// The name that every certificate of a mesh carries beside those of its roles.
 const MESH_NAME: &str = "mesh.alys";
 
 /// How often a dialer looks whether its link still stands. A map look-up.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often names and files are looked up again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(2);
 const DIAL_FIRST: Duration = Duration::from_millis(100);
-const DIAL_MOST: Duration = Duration::from_secs(5);
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// A host that comes back is reached within this.
+const DIAL_MOST: Duration = Duration::from_secs(1);
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
 /// Unacknowledged data older than this ends the connection.
 const USER_TIMEOUT_MILLIS: u32 = 3_000;
-/// Connections in their handshake at once, across all strangers.
-const MOST_HANDSHAKES: usize = 64;
+/// Connections in their handshake at once: of all strangers, and of one address, so that one cannot use up the rest.
+const MOST_HANDSHAKES: usize = 256;
+const MOST_HANDSHAKES_OF_ONE: usize = 32;
 
-pub(super) async fn join(mesh: &Mesh, config: &MeshConfig, hidden: bool) -> Result<(), ActorError> {
-    let tls = Tls::load(config)?;
+pub(super) fn join(mesh: &Mesh, config: &MeshConfig, hidden: bool) -> Result<(), ActorError> {
+    let certificates = Certificates::load(config)?;
     if let Some(address) = config.listen.filter(|_| !hidden) {
-        let listener = TcpListener::bind(address).await.map_err(|cause| {
+        let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        let listener = bound.map_err(|cause| {
             ActorError::Configuration(format!("cluster.mesh.listen {address}: {cause}; choose another port or end what uses it"))
         })?;
-        tokio::spawn(accept(mesh.clone(), listener, tls.acceptor.clone()));
+        tokio::spawn(accept(mesh.clone(), listener, certificates.clone()));
     }
     for seed in &config.seeds {
-        tokio::spawn(dial(mesh.clone(), seed.clone(), tls.connector.clone()));
+        tokio::spawn(follow(mesh.clone(), Seed::from(seed.as_str()), certificates.clone()));
     }
     Ok(())
 }
 
-struct Tls {
-    acceptor: TlsAcceptor,
-    connector: TlsConnector,
-}
-
-impl Tls {
-    fn load(config: &MeshConfig) -> Result<Self, ActorError> {
-        let wrong = |file: &std::path::Path, cause: &dyn std::fmt::Display| {
-            ActorError::Configuration(format!("cluster.mesh: {}: {cause}", file.display()))
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&config.ca_file)? {
-            roots.add(certificate).map_err(|cause| wrong(&config.ca_file, &cause))?;
-        }
-        let chain = certificates(&config.certificate_file)?;
-        crate::private::check(&config.key_file).map_err(|cause| wrong(&config.key_file, &cause))?;
-        let key = PrivateKeyDer::from_pem_file(&config.key_file).map_err(|cause| wrong(&config.key_file, &cause))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let broken = |cause: rustls::Error| wrong(&config.certificate_file, &cause);
-
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.clone()), provider.clone())
-            .build()
-            .map_err(|cause| wrong(&config.ca_file, &cause))?;
-        let server = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(broken)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(broken)?;
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(broken)?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(broken)?;
-        Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into() })
-    }
-}
-
-fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, ActorError> {
-    let wrong = |cause: rustls::pki_types::pem::Error| {
-        ActorError::Configuration(format!("cluster.mesh: {} is no PEM certificate: {cause}", path.display()))
-    };
-    CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)
-}
-
-async fn accept(mesh: Mesh, listener: TcpListener, acceptor: TlsAcceptor) {
-    let handshakes = Arc::new(tokio::sync::Semaphore::new(MOST_HANDSHAKES));
+async fn accept(mesh: Mesh, listener: TcpListener, certificates: Arc<Certificates>) {
+    let all = Arc::new(Semaphore::new(MOST_HANDSHAKES));
+    let greeting = Greeting::default();
     loop {
-        let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
+        let Ok(permit) = all.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
-                let (mesh, acceptor) = (mesh.clone(), acceptor.clone());
+                let Some(guest) = greeting.enter(address.ip()) else {
+                    mesh.count_refused();
+                    continue;
+                };
+                let (mesh, certificates) = (mesh.clone(), certificates.clone());
                 tokio::spawn(async move {
-                    let _in_handshake = permit;
-                    if let Err(cause) = greet(&mesh, stream, acceptor).await {
+                    let _in_handshake = (permit, guest);
+                    if let Err(cause) = greet(&mesh, stream, &certificates).await {
+                        mesh.count_refused();
                         tracing::debug!(%cause, %address, "link refused");
                     }
                 });
@@ -113,27 +82,90 @@ async fn accept(mesh: Mesh, listener: TcpListener, acceptor: TlsAcceptor) {
     }
 }
 
-async fn greet(mesh: &Mesh, stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<()> {
-    tune(&stream)?;
-    let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await??;
-    let roles = roles_of(stream.get_ref().1.peer_certificates());
-    link::open(mesh, stream, End::Accepted, "tls", |role| roles.contains(&role)).await.map(|_peer| ())
+/// Handshakes under way by address.
+#[derive(Clone, Default)]
+struct Greeting(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+struct Guest(Greeting, IpAddr);
+
+impl Greeting {
+    fn enter(&self, address: IpAddr) -> Option<Guest> {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = guests.entry(address).or_default();
+        if *count >= MOST_HANDSHAKES_OF_ONE {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(Guest(self.clone(), address))
+    }
 }
 
-/// Dials a seed whenever it is not linked. What answers there may change with every restart, so the peer is known
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut guests = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = guests.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                guests.remove(&self.1);
+            }
+        }
+    }
+}
+
+async fn greet(mesh: &Mesh, stream: TcpStream, certificates: &Certificates) -> io::Result<()> {
+    tune(&stream)?;
+    let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, certificates.now().acceptor.accept(stream)).await??;
+    hello::accept(mesh, proved(stream.into())?).await
+}
+
+/// Keeps one dialer for every address that a seed stands for.
+async fn follow(mesh: Mesh, seed: Seed, certificates: Arc<Certificates>) {
+    let mut dialers: BTreeMap<String, AbortHandle> = BTreeMap::new();
+    loop {
+        match seed.look_up().await {
+            Ok(addresses) => {
+                // An address that left the list keeps its link while that stands; nobody dials it again.
+                dialers.retain(|address, dialer| {
+                    let stays = addresses.contains(address);
+                    if !stays {
+                        dialer.abort();
+                    }
+                    stays
+                });
+                let new: BTreeSet<_> = addresses.into_iter().filter(|address| !dialers.contains_key(address)).collect();
+                for address in new {
+                    let dialer = tokio::spawn(dial(mesh.clone(), address.clone(), certificates.clone()));
+                    dialers.insert(address, dialer.abort_handle());
+                }
+            }
+            Err(cause) => tracing::debug!(%cause, ?seed, "cannot look up a seed"),
+        }
+        if matches!(seed, Seed::Process(_)) {
+            return;
+        }
+        tokio::time::sleep(LOOK_UP_EVERY).await;
+    }
+}
+
+/// Dials an address whenever it is not linked. What answers there may change with every restart, so the peer is known
 /// only after the hello.
-async fn dial(mesh: Mesh, seed: String, connector: TlsConnector) {
+async fn dial(mesh: Mesh, address: String, certificates: Arc<Certificates>) {
     let mut pause = DIAL_FIRST;
     loop {
-        pause = match reach(&mesh, &seed, &connector).await {
-            Ok(peer) => {
+        let reached = hello::dial(&mesh, || connect(&address, &certificates)).await;
+        pause = match reached {
+            Ok(Dialed::Linked(peer)) => {
+                peer.ended.cancelled().await;
+                DIAL_FIRST
+            }
+            Ok(Dialed::Had(peer)) => {
                 while mesh.links.has(peer) {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
                 DIAL_FIRST
             }
             Err(cause) => {
-                tracing::debug!(%cause, seed, "cannot reach a seed");
+                tracing::debug!(%cause, address, "cannot reach a seed");
                 (pause * 2).min(DIAL_MOST)
             }
         };
@@ -141,16 +173,20 @@ async fn dial(mesh: Mesh, seed: String, connector: TlsConnector) {
     }
 }
 
-async fn reach(mesh: &Mesh, seed: &str, connector: &TlsConnector) -> io::Result<Incarnation> {
+async fn connect(address: &str, certificates: &Certificates) -> io::Result<Wire<TlsStream<TcpStream>>> {
     let name = ServerName::try_from(MESH_NAME).map_err(io::Error::other)?;
+    let connector = certificates.now().connector;
     let connect = async {
-        let stream = TcpStream::connect(seed).await?;
+        let stream = TcpStream::connect(address).await?;
         tune(&stream)?;
         connector.connect(name, stream).await
     };
-    let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connect).await??;
-    let roles = roles_of(stream.get_ref().1.peer_certificates());
-    link::open(mesh, stream, End::Dialed, "tls", |role| roles.contains(&role)).await
+    proved(tokio::time::timeout(HANDSHAKE_DEADLINE, connect).await??.into())
+}
+
+fn proved(stream: TlsStream<TcpStream>) -> io::Result<Wire<TlsStream<TcpStream>>> {
+    let roles = roles_of(stream.get_ref().1.peer_certificates())?;
+    Ok(Wire { stream, transport: "tls", roles: Some(roles), migrate: Ok })
 }
 
 fn tune(stream: &TcpStream) -> io::Result<()> {
@@ -158,17 +194,4 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     rustix::net::sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MILLIS)?;
     Ok(())
-}
-
-/// The roles that a certificate's DNS names allow: `storage.role.alys` allows storage.
-fn roles_of(chain: Option<&[CertificateDer<'_>]>) -> Vec<Role> {
-    let Some(leaf) = chain.and_then(<[_]>::first) else { return Vec::new() };
-    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let role = |name: &x509_parser::extensions::GeneralName<'_>| match name {
-        x509_parser::extensions::GeneralName::DNSName("debug.role.alys") => Some(Role::Debug),
-        x509_parser::extensions::GeneralName::DNSName(name) => name.strip_suffix(".role.alys")?.parse().ok(),
-        _ => None,
-    };
-    names.value.general_names.iter().filter_map(role).collect()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
-use super::link::{self, End};
+use super::hello::{self, Dialed, Wire};
 use super::{JoinedFiles, Mesh};
 use crate::exit::ActorError;
 use crate::identity::Identity;
@@ -44,7 +44,7 @@ pub(super) fn join(mesh: &Mesh, path: &Path, hidden: bool) -> Result<JoinedFiles
     let files = if hidden {
         JoinedFiles(None)
     } else {
-        let name = format!("{}.sock", mesh.identity.node_name());
+        let name = format!("{}.sock", mesh.links.own().node_name());
         let listener = UnixListener::bind(run_dir.socket(&name)).map_err(unusable)?;
         let file = path.join(name);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).map_err(unusable)?;
@@ -64,7 +64,14 @@ async fn accept(mesh: Mesh, listener: UnixListener) {
                 let mesh = mesh.clone();
                 tokio::spawn(async move {
                     let _in_handshake = permit;
-                    handshake(&mesh, stream, End::Accepted).await;
+                    let taken = match same_user(stream) {
+                        Ok(wire) => hello::accept(&mesh, wire).await,
+                        Err(cause) => Err(cause),
+                    };
+                    if let Err(cause) = taken {
+                        mesh.count_refused();
+                        tracing::debug!(%cause, "local link refused");
+                    }
                 });
             }
             Err(cause) => {
@@ -81,36 +88,40 @@ async fn dial(mesh: Mesh, run_dir: Arc<RunDir>, hidden: bool) {
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        for (name, peer) in peers(&run_dir.path) {
+        let own = mesh.links.own();
+        let to_dial = peers(&run_dir.path).into_iter().filter(|(_, peer)| {
             // Nobody can dial a hidden node, so it dials the younger ones too.
-            let ours_to_dial = hidden || age(&peer) < age(&mesh.identity);
-            if ours_to_dial && !mesh.links.has(peer.incarnation) {
-                reach(&mesh, &run_dir, &name).await;
-            }
-        }
+            (hidden || age(peer) < age(own)) && peer.incarnation != own.incarnation && !mesh.links.has(peer.incarnation)
+        });
+        // All at once: one that accepts and says nothing must not keep the others waiting.
+        futures::future::join_all(to_dial.map(|(name, _)| reach(&mesh, &run_dir, name))).await;
     }
 }
 
-async fn reach(mesh: &Mesh, run_dir: &RunDir, name: &str) {
-    match UnixStream::connect(run_dir.socket(name)).await {
-        Ok(stream) => handshake(mesh, stream, End::Dialed).await,
-        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+async fn reach(mesh: &Mesh, run_dir: &RunDir, name: String) {
+    let connect = || async { same_user(UnixStream::connect(run_dir.socket(&name)).await?) };
+    match hello::dial(mesh, connect).await {
+        Ok(Dialed::Linked(_) | Dialed::Had(_)) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused && !answers(run_dir, &name) => {
             // Nobody listens on it any more: what a killed process left behind.
-            let _somebody_else_did = std::fs::remove_file(run_dir.path.join(name));
+            let _somebody_else_did = std::fs::remove_file(run_dir.path.join(&name));
         }
         Err(cause) => tracing::debug!(%cause, name, "cannot reach a local peer"),
     }
 }
 
-async fn handshake(mesh: &Mesh, stream: UnixStream, end: End) {
-    let same_user = stream.peer_cred().is_ok_and(|peer| peer.uid() == rustix::process::getuid().as_raw());
-    if !same_user {
-        tracing::warn!("refused a local link of another user");
-        return;
+fn answers(run_dir: &RunDir, name: &str) -> bool {
+    let connected = std::os::unix::net::UnixStream::connect(run_dir.socket(name));
+    !connected.is_err_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// The other end must be of our own user.
+fn same_user(stream: UnixStream) -> io::Result<Wire<UnixStream>> {
+    if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a process of another user"));
     }
-    if let Err(cause) = link::open(mesh, stream, end, "unix", |_role| true).await {
-        tracing::debug!(%cause, "local link refused");
-    }
+    let migrate = |stream: UnixStream| UnixStream::from_std(stream.into_std()?);
+    Ok(Wire { stream, transport: "unix", roles: None, migrate })
 }
 
 /// Sockets in the folder, with the identity in their names.
@@ -130,6 +141,6 @@ const fn age(identity: &Identity) -> (u64, u64) {
 /// Identities whose sockets accept connections right now: what a debug node must reach before its view is whole.
 pub(crate) fn live_peers(path: &Path) -> Vec<Identity> {
     let Ok(run_dir) = RunDir::open(path) else { return Vec::new() };
-    let answers = |name: &str| std::os::unix::net::UnixStream::connect(run_dir.socket(name)).is_ok();
-    peers(path).into_iter().filter(|(name, _)| answers(name)).map(|(_, identity)| identity).collect()
+    let lives = |name: &str| std::os::unix::net::UnixStream::connect(run_dir.socket(name)).is_ok();
+    peers(path).into_iter().filter(|(name, _)| lives(name)).map(|(_, identity)| identity).collect()
 }

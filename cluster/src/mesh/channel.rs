@@ -1,0 +1,283 @@
+//! One stream between two processes: requests of both sides, answers by number, batches of whatever waits.
+//!
+//! A writer task takes everything that waits in one go, so the more is under way the fewer system calls a message costs, and
+//! a message that comes alone is written at once. A reader task hands requests to this process's doors and answers to
+//! whoever waits for them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alys_proto::Refused;
+use alys_proto::wire::encode_answer as encode_result;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::frame::{self, Frame, MAX_FRAME_BYTES, Manner, Request, Stamp};
+use super::outbox::{Full, Outbox, WINDOW};
+
+/// Two system calls a message without it.
+const READ_BUFFER_BYTES: usize = 32 * 1024;
+
+/// A write buffer that grew above this for one large message is given back.
+const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Credit is returned in portions, so that it costs a frame for a thousand messages.
+const CREDIT_PORTION: u32 = WINDOW / 4;
+
+/// Questions of lane bulk that one sender may have under way: the window through which large ranges are pulled.
+const BULK_WINDOW: usize = 16;
+
+/// The sending half of a stream, and the questions that wait for answers on it.
+pub(crate) struct Channel {
+    outbox: Mutex<Outbox>,
+    wake: Notify,
+    written: Notify,
+    writing: AtomicBool,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+    owed: AtomicU32,
+    window: Option<Arc<Semaphore>>,
+    losses: Arc<Losses>,
+    gone: AtomicBool,
+}
+
+/// What was lost on the links of this process, by how.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    /// Told messages that a peer did not take.
+    pub(crate) returned: AtomicU64,
+    /// Told messages that waited when their link ended.
+    pub(crate) cut_off: AtomicU64,
+    /// Frames that were none, or of an unknown kind.
+    pub(crate) malformed: AtomicU64,
+}
+
+/// Takes its question off the list when nobody waits for the answer any more.
+struct Waits<'a> {
+    channel: &'a Channel,
+    sequence: u64,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.channel.waiting().remove(&self.sequence);
+    }
+}
+
+/// Returned when the told message has left the mailbox, however.
+pub(crate) struct Credit {
+    channel: Arc<Channel>,
+    sequence: u64,
+}
+
+impl Credit {
+    /// Tells the sender that its message was not taken.
+    pub(crate) fn refuse(&self, refused: Refused) {
+        self.channel.at_once(&frame::encode_returned(self.sequence, &encode_result(Err(refused))));
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        let owed = self.channel.owed.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        if owed >= CREDIT_PORTION {
+            let portion = self.channel.owed.swap(0, Ordering::AcqRel);
+            if portion > 0 {
+                self.channel.at_once(&frame::encode_credit(portion));
+            }
+        }
+    }
+}
+
+/// How a request that arrived is answered.
+pub(crate) enum Origin {
+    /// Somebody waits for this.
+    Asked(Answering),
+    /// Nobody waits, but the sender learns when it is not taken.
+    Told(Credit),
+}
+
+/// Where the answer to a question goes.
+pub(crate) struct Answering {
+    channel: Arc<Channel>,
+    sequence: u64,
+}
+
+impl Answering {
+    pub(crate) fn answer(self, answer: Result<Vec<u8>, Refused>) {
+        self.channel.at_once(&frame::encode_answer(self.sequence, &encode_result(answer)));
+    }
+}
+
+/// What arrives goes here.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// A request.
+    fn request(&self, request: Request, origin: Origin);
+    /// Anything at all: the peer lives.
+    fn heard(&self);
+}
+
+impl Channel {
+    /// A stream that is not connected yet; what is sent already waits.
+    pub(crate) fn new(bulk: bool, losses: Arc<Losses>) -> Arc<Self> {
+        Arc::new(Self {
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+            written: Notify::new(),
+            writing: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            owed: AtomicU32::new(0),
+            window: bulk.then(|| Arc::new(Semaphore::new(BULK_WINDOW))),
+            losses,
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    /// Sends a question and waits for its answer, however long that takes: the caller has the deadline.
+    pub(crate) async fn ask(&self, manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> Result<Bytes, Refused> {
+        let _in_window = match &self.window {
+            // Never closed: the caller's deadline ends the wait.
+            Some(window) => window.acquire().await.ok(),
+            None => None,
+        };
+        let (sender, answer) = oneshot::channel();
+        let sequence = stamp.sequence;
+        self.waiting().insert(sequence, sender);
+        let _waits = Waits { channel: self, sequence };
+        self.request(false, frame::encode_request(manner, stamp, name, body)?)?;
+        answer.await.map_err(|_gone| Refused::Unreachable(format!("it went away while {name} was under way")))
+    }
+
+    /// Sends what nobody waits for.
+    pub(crate) fn tell(&self, stamp: &Stamp, name: &str, body: &[u8]) -> Result<(), Refused> {
+        self.request(true, frame::encode_request(Manner::Tell, stamp, name, body)?)
+    }
+
+    fn request(&self, told: bool, frame: Vec<u8>) -> Result<(), Refused> {
+        let queued = self.outbox().request(told, frame);
+        queued.map_err(|Full| Refused::Busy("too much waits to be sent to it".into()))?;
+        // Checked behind the queueing: either `end` finds the message, or this finds the end.
+        if self.gone.load(Ordering::Acquire) {
+            return Err(Refused::Unreachable("it has gone".into()));
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Sends what never waits.
+    pub(crate) fn at_once(&self, frame: &[u8]) {
+        if !self.gone.load(Ordering::Acquire) {
+            self.outbox().at_once(frame);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Questions under way: how loaded the peer is, seen from here.
+    pub(crate) fn under_way(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// The stream is gone: everybody who waits learns it.
+    pub(crate) fn end(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.waiting().clear();
+        let lost = std::mem::take(&mut *self.outbox()).left();
+        self.losses.cut_off.fetch_add(lost, Ordering::Relaxed);
+        self.written.notify_waiters();
+    }
+
+    /// Waits until all that could be written is with the kernel.
+    pub(crate) async fn flushed(&self) {
+        loop {
+            let written = self.written.notified();
+            let idle = self.outbox().is_idle() && !self.writing.load(Ordering::Acquire);
+            if idle || self.gone.load(Ordering::Acquire) {
+                return;
+            }
+            written.await;
+        }
+    }
+
+    /// Writes until the stream fails.
+    pub(crate) async fn write<W: AsyncWrite + Unpin>(&self, mut stream: W) -> io::Result<()> {
+        let mut batch = Vec::new();
+        loop {
+            self.writing.store(true, Ordering::Release);
+            batch = self.outbox().take(batch);
+            if batch.is_empty() {
+                self.writing.store(false, Ordering::Release);
+                self.written.notify_waiters();
+                self.wake.notified().await;
+                continue;
+            }
+            stream.write_all(&batch).await?;
+            stream.flush().await?;
+            batch.clear();
+            if batch.capacity() > KEPT_BUFFER_BYTES {
+                batch = Vec::new();
+            }
+        }
+    }
+
+    /// Reads until the stream ends or fails, or the peer sends what is no frame.
+    pub(crate) async fn read<R: AsyncRead + Unpin>(self: &Arc<Self>, stream: R, door: &dyn Door) -> io::Result<()> {
+        let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+        loop {
+            let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
+            if length > MAX_FRAME_BYTES {
+                return Err(self.foul(&format!("a frame of {length} bytes")));
+            }
+            let mut bytes = vec![0; length];
+            stream.read_exact(&mut bytes).await?;
+            door.heard();
+            let frame = Frame::decode(bytes.into()).map_err(|malformed| self.foul(&malformed.to_string()))?;
+            self.arrive(frame, door);
+        }
+    }
+
+    fn arrive(self: &Arc<Self>, frame: Frame, door: &dyn Door) {
+        match frame {
+            Frame::Request(request) => {
+                let (channel, sequence) = (self.clone(), request.stamp.sequence);
+                let origin = match request.manner {
+                    Manner::Tell => Origin::Told(Credit { channel, sequence }),
+                    Manner::Ask | Manner::Inspect => Origin::Asked(Answering { channel, sequence }),
+                };
+                door.request(request, origin);
+            }
+            Frame::Answer { sequence, answer } => {
+                // Nobody waits any more: its deadline was earlier.
+                if let Some(sender) = self.waiting().remove(&sequence) {
+                    let _too_late = sender.send(answer);
+                }
+            }
+            Frame::Returned { .. } => {
+                self.losses.returned.fetch_add(1, Ordering::Relaxed);
+            }
+            Frame::Credit { messages } => {
+                self.outbox().grant(messages);
+                self.wake.notify_one();
+            }
+            Frame::Ping => {}
+            Frame::Unknown => {
+                self.losses.malformed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn foul(&self, what: &str) -> io::Error {
+        self.losses.malformed.fetch_add(1, Ordering::Relaxed);
+        io::Error::new(io::ErrorKind::InvalidData, format!("the peer sent {what}"))
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        // No code under these locks panics half-way through a change.
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
