@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alys_proto::cluster::Hello;
+use alys_proto::cluster::hello::Stream;
 use alys_proto::{Message as _, Role, SCHEMA, Sats};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options};
@@ -125,11 +126,13 @@ fn targets(alys: &Alys) -> eyre::Result<BTreeSet<Target>> {
 
 /// What a port scanner, a broken client and an enemy would send.
 fn payloads() -> Vec<Vec<u8>> {
-    let hello = hello();
+    let hello = hello(Stream::Control);
     let framed = |length: u32| [length.to_be_bytes().as_slice(), &hello].concat();
     let length = u32::try_from(hello.len()).unwrap_or(u32::MAX);
     let with_tail = |tail: &[u8]| [framed(length).as_slice(), tail].concat();
-    vec![
+    // A link that has begun, and frames on it.
+    let begun = |frames: &[u8]| with_tail(&[&[GO], frames].concat());
+    let mut payloads = vec![
         noise(1),
         noise(64),
         noise(100_000),
@@ -152,14 +155,30 @@ fn payloads() -> Vec<Vec<u8>> {
         with_tail(&[0xff; 64]),
         with_tail(&[0; 64]),
         with_tail(&noise(10_000)),
-        // A frame of 2 GiB, and one of 2^63 bytes.
-        with_tail(&[&(1_u64 << 31).to_be_bytes(), noise(100).as_slice()].concat()),
-        with_tail(&[&(1_u64 << 63).to_be_bytes(), noise(100).as_slice()].concat()),
-    ]
+        // A frame of 1 GiB and more, an empty one, one of an unknown kind, requests that are cut.
+        begun(&[&(1_u32 << 30).to_be_bytes(), noise(100).as_slice()].concat()),
+        begun(&[&u32::MAX.to_be_bytes(), noise(100).as_slice()].concat()),
+        begun(&0_u32.to_be_bytes()),
+        begun(&[0, 0, 0, 2, 200, 0]),
+        begun(&noise(10_000)),
+    ];
+    for kind in 1..=3 {
+        payloads.push(begun(&[&[0, 0, 0, 40, kind], noise(39).as_slice()].concat()));
+    }
+    // Further streams of a link that never began, ractor's own with a frame of 2^63 bytes among them.
+    for stream in [Stream::Normal, Stream::Bulk, Stream::Session] {
+        let hello = self::hello(stream);
+        let length = u32::try_from(hello.len()).unwrap_or(u32::MAX).to_be_bytes();
+        payloads.push([&length, hello.as_slice(), &[GO], &(1_u64 << 63).to_be_bytes(), &noise(100)].concat());
+    }
+    payloads
 }
 
+/// What a dialer says when it goes on after the hellos.
+const GO: u8 = 1;
+
 /// What a process of this cluster would say first.
-fn hello() -> Vec<u8> {
+fn hello(stream: Stream) -> Vec<u8> {
     let hello = Hello {
         cluster_id: "alys".into(),
         role: Role::Sync.into(),
@@ -167,6 +186,9 @@ fn hello() -> Vec<u8> {
         schema: SCHEMA,
         pid: std::process::id(),
         instance: "stranger".into(),
+        started_unix_millis: 1,
+        link: 7,
+        stream: stream.into(),
     };
     hello.encode_to_vec()
 }

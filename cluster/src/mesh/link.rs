@@ -130,11 +130,6 @@ impl Links {
         &self.own
     }
 
-    /// What was lost on links.
-    pub(crate) fn losses(&self) -> &Losses {
-        &self.losses
-    }
-
     /// Claims the link to a peer; `None` when another one stays. See the table above.
     pub(crate) fn claim(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Option<Arc<Peer>> {
         let younger = |peer: &Identity| (self.own.started_millis, self.own.incarnation) > (peer.started_millis, peer.incarnation);
