@@ -24,6 +24,13 @@ test: setup setup-test ## unit, core-table, property and end-to-end tests over r
 	@echo "== running all tests"
 	@$(CARGO) nextest run --locked --workspace
 
+.PHONY: generate
+generate: ## write deploy/systemd and deploy/kubernetes anew from deploy/topology
+	@$(CARGO) build --locked --bin alys
+	@rm -rf deploy/systemd deploy/kubernetes
+	@target/debug/alys generate systemd $(addprefix --topology ,$(wildcard deploy/topology/*.toml)) --out deploy/systemd
+	@target/debug/alys generate kubernetes $(addprefix --topology ,$(wildcard deploy/topology/*.toml)) --out deploy/kubernetes
+
 .PHONY: lint
 lint: ## formatting and clippy, warnings are errors
 	@$(CARGO) fmt --all --check

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod failure;
+pub mod generate;
 pub mod io;
 pub mod prepare;
 pub mod wiring;

@@ -6,5 +6,7 @@ pub mod cluster;
 pub mod demo;
 pub mod ethereum;
 pub mod full_node;
+pub mod lab;
+pub mod manifests;
 pub mod peg;
 pub mod processes;

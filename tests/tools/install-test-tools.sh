@@ -35,3 +35,17 @@ else
     echo "== rotel cannot be installed here: the test with an OTLP collector will say that it is skipped"
   fi
 fi
+
+if [ ! -x .tools/kubernetes-validate/bin/kubernetes-validate ]; then
+  if command -v python3 >/dev/null 2>&1 && python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    echo "== the schemas of Kubernetes (kubernetes-validate) in .tools/kubernetes-validate"
+    python3 -m venv --clear .tools/kubernetes-validate
+    .tools/kubernetes-validate/bin/pip install --quiet --disable-pip-version-check kubernetes-validate
+  else
+    echo "== python3 with venv is not installed: the tests of deploy/kubernetes will fail and say so"
+  fi
+fi
+command -v kubectl >/dev/null 2>&1 || command -v kustomize >/dev/null 2>&1 ||
+  echo "== neither kubectl nor kustomize is installed: the tests of deploy/kubernetes will fail and say so"
+
+tests/tools/install-debian.sh

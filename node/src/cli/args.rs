@@ -70,6 +70,9 @@ pub enum Command {
     /// Make keys, or show their public halves
     #[command(subcommand)]
     Keys(Keys),
+    /// Write what systemd or Kubernetes needs to run a node, from one topology file
+    #[command(subcommand)]
+    Generate(Generate),
     /// Show versions of program and message schema
     Version {
         /// Form of the output
@@ -342,6 +345,18 @@ pub enum Keys {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Make a certificate for links between hosts that allows these roles
+    MeshCert {
+        /// Roles that a process with it may claim; debug for `alysctl`
+        #[arg(required = true, value_name = "ROLE", value_parser = role_or_debug)]
+        roles: Vec<Role>,
+        /// Folder with ca.pem and ca.key of the cluster
+        #[arg(long, value_name = "DIR")]
+        authority: PathBuf,
+        /// Folder for mesh.pem and mesh.key, which must not be there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Show public keys and addresses, of one file or of all in the data directory
     Show {
         /// What the file is for
@@ -354,6 +369,44 @@ pub enum Keys {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+}
+
+/// `alys generate`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Generate {
+    /// Print a commented topology to start from
+    Topology,
+    /// Write systemd units, and for each host a folder to copy over its root
+    Systemd {
+        /// Topology file; repeatable
+        #[arg(long, value_name = "FILE", required = true)]
+        topology: Vec<PathBuf>,
+        /// Folder to write to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Write a kustomize base, and for each topology an overlay
+    Kubernetes {
+        /// Topology file; repeatable
+        #[arg(long, value_name = "FILE", required = true)]
+        topology: Vec<PathBuf>,
+        /// Folder to write to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Make an authority, the cookie and certificates: a folder of secrets for every role. Keeps what is there
+    Credentials {
+        /// Topology file
+        #[arg(long, value_name = "FILE")]
+        topology: PathBuf,
+        /// Folder to write to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+fn role_or_debug(text: &str) -> Result<Role, alys_proto::role::UnknownRole> {
+    if text == "debug" { Ok(Role::Debug) } else { text.parse() }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use alys_proto::Role;
 use serde::Serialize;
 
 use super::args::{Keys, Place};
@@ -9,6 +10,7 @@ use crate::failure::{Failure, OrFail as _, Outcome};
 use crate::io::table::{Output, json, print, table};
 use crate::prepare::files;
 use crate::prepare::keys::{Kind, Secret};
+use crate::prepare::tls::{Authority, mesh_names};
 
 #[derive(Serialize)]
 struct Shown {
@@ -20,6 +22,7 @@ struct Shown {
 pub(super) fn run(place: &Place, command: &Keys) -> Outcome {
     match command {
         Keys::Generate { kind, out } => generate(*kind, out),
+        Keys::MeshCert { roles, authority, out } => mesh_cert(roles, authority, out),
         Keys::Show { kind: Some(kind), file: Some(file), output } => show(&[shown(*kind, file)?], *output),
         Keys::Show { output, .. } => show(&all(&place.data_dir(false))?, *output),
     }
@@ -31,6 +34,26 @@ fn generate(kind: Kind, out: &Path) -> Outcome {
         return Err(Failure::usage(format!("{} exists already; a key is never overwritten", out.display())));
     }
     show(&[shown(kind, out)?], Output::Table)
+}
+
+fn mesh_cert(roles: &[Role], authority: &Path, out: &Path) -> Outcome {
+    if !authority.join("ca.key").exists() {
+        let what = format!("there is no ca.key in {}", authority.display());
+        return Err(
+            Failure::configuration(what).help("`alys generate credentials` makes an authority, `alys up` one in <data>/tls")
+        );
+    }
+    if out.join("mesh.pem").exists() || out.join("mesh.key").exists() {
+        return Err(Failure::usage(format!("{} holds a certificate already; choose another folder", out.display())));
+    }
+    let mut made = Vec::new();
+    let (names, name) = (mesh_names(roles), roles.iter().map(|role| role.name()).collect::<Vec<_>>().join("-"));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Authority::open(authority, "alys", &mut made)?.write(out, "mesh", &name, &names, &mut made)?;
+    for thing in made {
+        print(&format!("{}  {}\n", thing.path.display(), thing.what));
+    }
+    Ok(())
 }
 
 fn shown(kind: Kind, file: &Path) -> Outcome<Shown> {

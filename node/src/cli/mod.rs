@@ -4,6 +4,7 @@ pub mod args;
 mod configure;
 mod debug;
 mod evm;
+mod generate;
 mod keys;
 mod peg_in;
 mod peg_out;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),
         Command::Config(args) => configure::run(&place, &args),
         Command::Keys(args) => keys::run(&place, &args),
+        Command::Generate(args) => generate::run(&args),
         Command::Version { output } => version(output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "alys", &mut std::io::stdout());

@@ -65,8 +65,8 @@ pub fn read_secret(path: &Path) -> Outcome<Vec<u8>> {
         std::fs::metadata(path).or_configuration(format!("the key {} is missing", path.display())).map_err(|failure| {
             failure.help("restore it from your backup; `alys keys generate` makes a new one, which is a different key")
         })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if !alys_cluster::private::is_private(&metadata) {
+        let mode = metadata.permissions().mode() & 0o777;
         return Err(Failure::configuration(format!("the key {} can be read by others (mode {mode:03o})", path.display()))
             .help(format!("chmod 600 {}", path.display())));
     }
@@ -96,7 +96,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.key");
         secret(&path, "one").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let failure = read_secret(&path).unwrap_err();
         assert_eq!(failure.code, alys_cluster::exit::CONFIGURATION);
         assert!(failure.to_string().contains("chmod 600"), "{failure}");

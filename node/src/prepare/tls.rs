@@ -2,12 +2,14 @@
 //!
 //! | certificate | common name | names | for |
 //! |---|---|---|---|
-//! | `node` | cluster id | `<role>.role.alys` for every role | mesh links between hosts |
+//! | `node` | cluster id | `mesh.alys`, `<role>.role.alys` for every role | mesh links between hosts |
+//! | `mesh` of a role | the role | `mesh.alys`, `<role>.role.alys` | the same, where each role has its own |
 //! | `stream` | `stream` | localhost, 127.0.0.1, ::1 | the gRPC server that governance nodes connect to |
 //! | a member's | its name in the chain specification | – | a governance node's client certificate |
 
 use std::path::Path;
 
+use alys_proto::Role;
 use alys_proto::role::ROLES;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
@@ -91,9 +93,17 @@ impl Authority {
     }
 }
 
+/// Names in the certificate of a process that may claim these roles.
+pub fn mesh_names(roles: &[Role]) -> Vec<String> {
+    // Dialers ask for the first: whose role answers behind an address may change.
+    std::iter::once("mesh.alys".to_owned()).chain(roles.iter().map(|role| format!("{role}.role.alys"))).collect()
+}
+
 /// Names in the certificate of a host that may run every role.
 pub fn role_names() -> Vec<String> {
-    ROLES.iter().map(|role| role.name()).chain(["debug"]).map(|name| format!("{name}.role.alys")).collect()
+    let mut roles = ROLES.to_vec();
+    roles.push(Role::Debug);
+    mesh_names(&roles)
 }
 
 fn authority(name: &str) -> Outcome<CertificateParams> {
@@ -185,6 +195,6 @@ mod tests {
     #[test]
     fn a_node_may_claim_every_role() {
         assert!(role_names().contains(&"storage.role.alys".to_owned()));
-        assert_eq!(role_names().len(), ROLES.len() + 1);
+        assert_eq!(role_names().len(), ROLES.len() + 2);
     }
 }

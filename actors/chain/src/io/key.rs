@@ -26,9 +26,9 @@ pub(crate) enum KeyError {
 /// Reads the key.
 pub(crate) fn load(path: &Path) -> Result<PrivateKey, KeyError> {
     let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !alys_cluster::private::is_private(&metadata) {
+        return Err(KeyError::Exposed { path: path.to_owned(), mode: metadata.permissions().mode() & 0o777 });
     }
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
     let mut seed = Zeroizing::new([0_u8; 32]);

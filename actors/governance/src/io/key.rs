@@ -10,9 +10,6 @@ use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{Secp256k1, SecretKey};
 use zeroize::Zeroizing;
 
-/// Permission bits of group and others.
-const OTHERS: u32 = 0o077;
-
 /// Why a key cannot be used or made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -60,9 +57,9 @@ pub enum KeyError {
 /// Reads a key.
 pub fn load(file: &Path) -> Result<SecretKey, KeyError> {
     let read = |source| KeyError::Read { file: file.to_owned(), source };
-    let mode = fs::metadata(file).map_err(read)?.permissions().mode() & 0o777;
-    if mode & OTHERS != 0 {
-        return Err(KeyError::Open { file: file.to_owned(), mode });
+    let metadata = fs::metadata(file).map_err(read)?;
+    if !alys_cluster::private::is_private(&metadata) {
+        return Err(KeyError::Open { file: file.to_owned(), mode: metadata.permissions().mode() & 0o777 });
     }
     let text = Zeroizing::new(fs::read_to_string(file).map_err(read)?);
     text.trim().parse().map_err(|_| KeyError::Malformed(file.to_owned()))

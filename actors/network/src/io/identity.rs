@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use alys_cluster::ActorError;
@@ -32,8 +32,8 @@ fn wrong(path: &Path, what: &str) -> ActorError {
 }
 
 fn load(path: &Path, bytes: &[u8]) -> Result<Keypair, ActorError> {
-    let mode = fs::metadata(path).map_err(|error| wrong(path, &error.to_string()))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let metadata = fs::metadata(path).map_err(|error| wrong(path, &error.to_string()))?;
+    if !alys_cluster::private::is_private(&metadata) {
         return Err(wrong(path, "others can read it. Run `chmod 600` on it, or remove it to get a new identity"));
     }
     Keypair::from_protobuf_encoding(bytes)
