@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use alys_proto::cluster::{self, Drained, Field, LaneDepth, Mailbox, MailboxView, Observation, QueuedMessage, Role, TypeCount};
-use alys_proto::{Inbox, Lane};
+use alys_proto::{Inbox, Lane, Refused};
 use tokio::sync::watch;
 
 use crate::mailbox::{Shared, Ticket};
@@ -25,6 +25,12 @@ pub(crate) struct Inspector<L> {
 
 impl<L> Inspector<L> {
     pub(crate) fn answer(&self, incoming: Incoming) {
+        let sender = Role::try_from(incoming.header.sender).unwrap_or(Role::Unspecified);
+        if !alys_proto::may_send(sender, cluster::Inbox::SERVICE, &incoming.name) {
+            self.vitals.gate.refused.fetch_add(1, Ordering::Relaxed);
+            let unauthorised = Refused::Unauthorised(format!("{sender} may not send {} to an inspector", incoming.name));
+            return incoming.answer.refuse(unauthorised);
+        }
         let port = match incoming.answer {
             Answer::Asked(port) => Some(port),
             Answer::Told(_) => None,

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use alys_proto::Refused;
 use alys_proto::cluster::Header;
 use alys_proto::wire::{Inbox, Method, ReplyPort};
+use alys_proto::{Refused, Role};
 use bytes::Bytes;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -96,6 +96,8 @@ impl Doors {
 /// What admission counts and obeys.
 #[derive(Default)]
 pub(crate) struct Gate {
+    /// Whoever sends may send anything: in a test of one role, where probes stand for all others.
+    pub(crate) trusting: bool,
     pub(crate) draining: AtomicBool,
     pub(crate) malformed: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -115,6 +117,11 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
     let Some(method) = method else {
         return refuse(answer, &gate.malformed, Refused::Unknown(name));
     };
+    let sender = Role::try_from(header.sender).unwrap_or(Role::Unspecified);
+    if !gate.trusting && !alys_proto::may_send(sender, I::SERVICE, method.name) {
+        let unauthorised = Refused::Unauthorised(format!("{sender} may not send {}.{}", I::SERVICE, method.name));
+        return refuse(answer, &gate.refused, unauthorised);
+    }
     if gate.draining.load(Ordering::Acquire) {
         return refuse(answer, &gate.refused, Refused::NotReady(format!("{} is draining", I::SERVICE)));
     }

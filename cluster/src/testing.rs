@@ -74,7 +74,7 @@ pub struct Started<A: RoleActor> {
 pub fn start<A: RoleActor>(actor: A) -> Started<A> {
     let mailbox = Shared::new(MailboxConfig::default());
     let (drain, draining) = watch::channel(false);
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Gate { trusting: true, ..Gate::default() });
     let activity = Arc::new(Activity::default());
     let executor = Executor { actor, mailbox: mailbox.clone(), activity: activity.clone(), gate: gate.clone(), drain: draining };
     let task = tokio::spawn(executor.run());

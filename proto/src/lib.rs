@@ -6,6 +6,7 @@
 
 pub mod cause;
 pub mod link;
+pub mod permission;
 pub mod role;
 pub mod units;
 pub mod wire;
@@ -27,6 +28,7 @@ mod generated {
 pub use cause::Cause;
 pub use generated::alys::{BackpressureStrategy, Lane};
 pub use generated::alys::{bridge, chain, cluster, common, engine, governance, network, storage, stream, supervisor, sync};
+pub use permission::may_send;
 pub use prost::Message;
 pub use role::Role;
 pub use units::{Epoch, Height, Sats, Slot, Wei};
