@@ -24,7 +24,7 @@ const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// A write buffer that grew above this for one large message is given back.
 const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 
-/// Credit is returned in portions, so that it costs a frame for a thousand messages.
+/// Credit is returned in portions, so that it costs one frame for many messages.
 const CREDIT_PORTION: u32 = WINDOW / 4;
 
 /// Questions of lane bulk that one sender may have under way: the window through which large ranges are pulled.

@@ -12,8 +12,9 @@
 
 use std::collections::VecDeque;
 
-/// Told messages that may be under way: enough to fill a link of 100,000 messages/s for 40 ms.
-pub(crate) const WINDOW: u32 = 4_096;
+/// Told messages of one sender that may be under way: half of a mailbox of the usual capacity, so that one sender alone never
+/// overflows it, and enough for millions a second on a link with a round trip of 100 µs.
+pub(crate) const WINDOW: u32 = 512;
 
 /// Bytes that may wait for one peer on one stream: one message of the largest size and as much again.
 const MAX_BYTES: usize = 48 * 1024 * 1024;

@@ -1,177 +1,188 @@
-//! A question from one role process to another, beside a bare `ractor_cluster` call between the same two processes.
+//! Messages between two processes: ours, beside a bare `ractor_cluster` and a tonic server between the same two.
 //!
-//! Both ends run in this binary: it starts itself again as the answering process. The baseline is what the crate gives
-//! out of the box: its own TCP listener on loopback, its derive, its `call_t`.
+//! | figure | ours | bare | tonic |
+//! |---|---|---|---|
+//! | one after the other | `Remote::ask` | `ractor::call_t!` | unary |
+//! | 256 under way | the same | the same | the same, on one HTTP/2 connection |
+//! | told, 100 bytes | `Remote::tell` | `cast` | client stream |
+//!
+//! The baselines are what the crates give out of the box: TCP on loopback, ractor's own listener and derive.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, RoleActor, Status};
-use alys_proto::{Role, storage};
-use eyre::{OptionExt as _, bail};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use ractor_cluster::RactorClusterMessage;
-use ractor_cluster::node::{NodeConnectionMode, NodeServer};
+use alys_cluster::{Cluster, Remote};
+use alys_proto::bridge::{self, BitcoinTransactionSeen, GetFederation};
+use alys_proto::governance::FromMember;
+use alys_proto::governance::from_member::Payload;
+use alys_proto::{Refused, storage};
+use eyre::OptionExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use ractor::ActorRef;
 
-const GROUP: &str = "bare";
-const COOKIE: &str = "0123456789abcdef0123456789abcdef";
+use super::ends::{self, Bare, Governance};
+
 const WARM_UP: usize = 500;
 const CALLS: usize = 5_000;
+const UNDER_WAY: usize = 256;
+const TOLD: usize = 200_000;
+const BODY: usize = 100;
 
-/// Medians of one round, microseconds.
+/// One figure of one round for all three.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// Through our mesh.
+    pub ours: f64,
+    /// Bare ractor_cluster.
+    pub bare: f64,
+    /// tonic.
+    pub tonic: f64,
+}
+
+/// One round.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// `Remote::ask`.
-    pub ours: f64,
-    /// `ractor::call_t!`.
-    pub bare: f64,
+    /// One call after the other, median, microseconds.
+    pub sequential: Figure,
+    /// 256 calls under way, calls per second.
+    pub under_way: Figure,
+    /// Told messages per second.
+    pub told: Figure,
+    /// Processor time of both processes for a told message, microseconds.
+    pub told_cpu: Figure,
 }
 
-#[derive(RactorClusterMessage)]
-enum Bare {
-    #[rpc]
-    GetHead(Vec<u8>, RpcReplyPort<Vec<u8>>),
+/// The three ways to the answering process.
+struct Ways {
+    ours: Remote<bridge::Inbox>,
+    bare: ActorRef<Bare>,
+    tonic: Governance,
+    answering: Answering,
+    _cluster: Cluster,
 }
 
-struct BareEcho;
-
-impl Actor for BareEcho {
-    type Msg = Bare;
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(&self, myself: ActorRef<Bare>, (): ()) -> Result<(), ActorProcessingErr> {
-        ractor::pg::join(GROUP.into(), vec![myself.get_cell()]);
-        Ok(())
-    }
-
-    async fn handle(&self, _myself: ActorRef<Bare>, message: Bare, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        let Bare::GetHead(_, reply) = message;
-        // The asker may have stopped waiting.
-        let _nobody_waits = reply.send(vec![0; 40]);
-        Ok(())
-    }
-}
-
-struct Echo;
-
-impl RoleActor for Echo {
-    type Inbox = storage::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    async fn handle(&mut self, _cx: &Cx<Self>, message: storage::Inbox) -> Result<(), ActorError> {
-        if let storage::Inbox::GetHead(_, reply) = message {
-            reply.send(storage::Head { height: 1, hash: vec![0; 32] });
-        }
-        Ok(())
-    }
-
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
-    }
-}
-
-/// What the started process runs; never returns.
-pub async fn answer(folder: &Path, bare_port: u16) -> eyre::Result<()> {
-    let _node = bare_node("answer", bare_port).await?;
-    let (_echo, _) = BareEcho::spawn(None, BareEcho, ()).await.map_err(|cause| eyre::eyre!("{cause}"))?;
-    let code = alys_cluster::run(&config(folder), Identity::new(Role::Storage, "storage"), |_cluster| Ok(Echo)).await;
-    std::process::exit(i32::from(code));
-}
-
-/// Runs rounds against a started process, the two kinds of call in turn.
+/// Runs rounds against a started process, the three kinds in turn.
 pub async fn measure(rounds: usize) -> eyre::Result<Vec<Round>> {
     let folder = tempfile::tempdir()?;
-    let cookie = folder.path().join("cookie");
-    std::fs::write(&cookie, COOKIE)?;
-    std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o600))?;
-    let bare_port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let _answering = Answering::start(folder.path(), bare_port)?;
-
-    let cluster = alys_cluster::attach(&config(folder.path())).await.map_err(|cause| eyre::eyre!("{cause}"))?;
-    let ours = cluster.remote::<storage::Inbox>();
-    ours.ask_within(Duration::from_secs(10), storage::GetHead {}).await?;
-    let node = bare_node("ask", 0).await?;
-    let bare = reach_bare(&node, bare_port).await?;
-
+    ends::write_cookie(folder.path())?;
+    let (bare_port, tonic_port) = (free_port()?, free_port()?);
+    let answering = Answering::start(folder.path(), bare_port, tonic_port)?;
+    let cluster = alys_cluster::attach(&ends::config(folder.path())).await.map_err(|cause| eyre::eyre!("{cause}"))?;
+    let ours = cluster.remote::<bridge::Inbox>();
+    ours.ask_within(Duration::from_secs(10), GetFederation {}).await?;
+    let bare = ends::reach_bare(bare_port).await?;
+    let tonic = ends::reach_tonic(tonic_port).await?;
+    let mut ways = Ways { ours, bare, tonic, answering, _cluster: cluster };
     let mut measured = Vec::new();
     for _ in 0..rounds {
-        let mut times = Vec::with_capacity(CALLS);
-        for call in 0..WARM_UP + CALLS {
-            let begin = Instant::now();
-            ours.ask(storage::GetHead {}).await?;
-            if call >= WARM_UP {
-                times.push(begin.elapsed());
-            }
-        }
-        let ours = median(&mut times)?;
-        times.clear();
-        for call in 0..WARM_UP + CALLS {
-            let begin = Instant::now();
-            ractor::call_t!(bare, Bare::GetHead, 5_000, vec![0; 100]).map_err(|cause| eyre::eyre!("{cause}"))?;
-            if call >= WARM_UP {
-                times.push(begin.elapsed());
-            }
-        }
-        measured.push(Round { ours, bare: median(&mut times)? });
+        measured.push(round(&mut ways).await?);
     }
     Ok(measured)
 }
 
-fn median(times: &mut [Duration]) -> eyre::Result<f64> {
+async fn round(ways: &mut Ways) -> eyre::Result<Round> {
+    let (ours, bare, tonic) = (ways.ours.clone(), ways.bare.clone(), ways.tonic.clone());
+    let ask_ours = async || Ok(drop(ours.ask(GetFederation {}).await?));
+    let ask_bare = async || ends::ask_bare(&bare).await;
+    let ask_tonic = async || Ok(drop(tonic.clone().get_head(storage::GetHead {}).await?));
+    let sequential = Figure { ours: median(ask_ours).await?, bare: median(ask_bare).await?, tonic: median(ask_tonic).await? };
+    let under_way = Figure { ours: rate(ask_ours).await?, bare: rate(ask_bare).await?, tonic: rate(ask_tonic).await? };
+    let ours = told(ways, async |ways| tell_ours(&ways.ours).await).await?;
+    let bare = told(ways, async |ways| tell_bare(&ways.bare).await).await?;
+    let tonic = told(ways, async |ways| tell_tonic(&mut ways.tonic).await).await?;
+    Ok(Round {
+        sequential,
+        under_way,
+        told: Figure { ours: ours.0, bare: bare.0, tonic: tonic.0 },
+        told_cpu: Figure { ours: ours.1, bare: bare.1, tonic: tonic.1 },
+    })
+}
+
+async fn median(ask: impl AsyncFn() -> eyre::Result<()>) -> eyre::Result<f64> {
+    let mut times = Vec::with_capacity(CALLS);
+    for call in 0..WARM_UP + CALLS {
+        let begin = Instant::now();
+        ask().await?;
+        if call >= WARM_UP {
+            times.push(begin.elapsed());
+        }
+    }
     times.sort_unstable();
     let middle = times.get(times.len() / 2).ok_or_eyre("no call was measured")?;
     Ok(middle.as_secs_f64() * 1e6)
 }
 
-fn config(folder: &Path) -> ClusterConfig {
-    let mut config =
-        ClusterConfig { run_dir: folder.join("run"), cookie_file: folder.join("cookie"), ..ClusterConfig::default() };
-    config.telemetry.filter = "warn".into();
-    config
+async fn rate(ask: impl AsyncFn() -> eyre::Result<()>) -> eyre::Result<f64> {
+    const ALL: usize = CALLS * 4;
+    let begin = Instant::now();
+    stream::iter(0..ALL).map(|_| ask()).buffer_unordered(UNDER_WAY).try_collect::<()>().await?;
+    Ok(per_second(ALL, begin.elapsed()))
 }
 
-type Node = ActorRef<ractor_cluster::NodeServerMessage>;
-
-async fn bare_node(name: &str, port: u16) -> eyre::Result<Node> {
-    let server = NodeServer::new(port, COOKIE.into(), name.into(), "localhost".into(), None, Some(NodeConnectionMode::Isolated))
-        .with_listen_addr(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    Ok(NodeServer::spawn(None, server, ()).await.map_err(|cause| eyre::eyre!("{cause}"))?.0)
+/// Messages per second and microseconds of processor time a message, of both processes.
+async fn told(ways: &mut Ways, tell: impl AsyncFnOnce(&mut Ways) -> eyre::Result<()>) -> eyre::Result<(f64, f64)> {
+    let spent = |ways: &Ways| Ok::<_, eyre::Report>(cpu(std::process::id())? + cpu(ways.answering.0.id())?);
+    let (before, begin) = (spent(ways)?, Instant::now());
+    tell(ways).await?;
+    let took = begin.elapsed();
+    let cpu = (spent(ways)? - before).as_secs_f64() * 1e6 / f64::from(u32::try_from(TOLD)?);
+    Ok((per_second(TOLD, took), cpu))
 }
 
-async fn reach_bare(node: &Node, port: u16) -> eyre::Result<ActorRef<Bare>> {
-    let give_up = Instant::now() + Duration::from_secs(10);
-    ractor_cluster::client_connect(node, ("127.0.0.1", port)).await.map_err(|cause| eyre::eyre!("{cause}"))?;
-    while Instant::now() < give_up {
-        if let Some(member) = ractor::pg::get_members(&GROUP.into()).into_iter().next() {
-            return Ok(member.into());
+async fn tell_ours(to: &Remote<bridge::Inbox>) -> eyre::Result<()> {
+    for _ in 0..TOLD {
+        while let Err(refused) = to.tell(BitcoinTransactionSeen { txid: vec![7; BODY] }) {
+            // Its credit is used up and the queue here is full: let it work.
+            eyre::ensure!(matches!(refused, Refused::Busy(_)), "{refused}");
+            tokio::time::sleep(Duration::from_micros(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bail!("the bare actor did not appear")
+    // Waits behind all of them.
+    let _handled_all = to.ask_within(Duration::from_secs(60), GetFederation {}).await?;
+    Ok(())
 }
 
+async fn tell_bare(to: &ActorRef<Bare>) -> eyre::Result<()> {
+    for _ in 0..TOLD {
+        to.cast(Bare::Tell(vec![7; BODY])).map_err(|cause| eyre::eyre!("{cause}"))?;
+    }
+    ends::ask_bare(to).await
+}
+
+async fn tell_tonic(to: &mut Governance) -> eyre::Result<()> {
+    let message = || FromMember { payload: Some(Payload::BlockProposal(vec![7; BODY])), ..FromMember::default() };
+    let mut answers = to.session(stream::iter((0..TOLD).map(move |_| message()))).await?.into_inner();
+    answers.message().await?.ok_or_eyre("the stream ended without an answer")?;
+    Ok(())
+}
+
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn per_second(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+/// User and system time of a process, fields 14 and 15 of `/proc/<pid>/stat`.
+fn cpu(pid: u32) -> eyre::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let behind_name = stat.rsplit_once(')').ok_or_eyre("not the form of proc(5)")?.1;
+    let fields = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = fields.sum::<Result<_, _>>()?;
+    Ok(Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second()))
+}
+
+fn free_port() -> eyre::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The answering process. Dies with the measurement.
 struct Answering(Child);
 
 impl Answering {
-    fn start(folder: &Path, bare_port: u16) -> eyre::Result<Self> {
-        let child = Command::new(std::env::current_exe()?)
-            .arg("answer")
-            .arg(folder)
-            .arg(bare_port.to_string())
-            .stdin(Stdio::null())
-            .spawn()?;
-        Ok(Self(child))
+    fn start(folder: &Path, bare_port: u16, tonic_port: u16) -> eyre::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("answer").arg(folder).args([bare_port.to_string(), tonic_port.to_string()]);
+        Ok(Self(command.stdin(Stdio::null()).spawn()?))
     }
 }
 

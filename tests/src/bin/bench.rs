@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use alys_tests::bench;
+use alys_tests::bench::call::{Figure, Round};
 use clap::{Parser, Subcommand};
 
 /// Measures the cluster. Ratios are against a baseline of the same run.
@@ -20,19 +21,43 @@ struct Arguments {
 enum Part {
     /// The answering process of the call measurement.
     #[command(hide = true)]
-    Answer { folder: PathBuf, bare_port: u16 },
+    Answer { folder: PathBuf, bare_port: u16, tonic_port: u16 },
+    /// Only messages between two processes.
+    Mesh,
 }
 
 #[tokio::main]
 async fn main() -> eyre::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Part::Answer { folder, bare_port }) = arguments.part {
-        return bench::call::answer(&folder, bare_port).await;
+    if let Some(Part::Answer { folder, bare_port, tonic_port }) = arguments.part {
+        return bench::ends::answer(&folder, bare_port, tonic_port).await;
     }
-    let rounds = bench::call::measure(arguments.rounds).await?;
-    println!("remote call, p50 µs    ours     bare    ratio");
-    for round in &rounds {
-        println!("{:>27.1} {:>8.1} {:>8.2}", round.ours, round.bare, round.ours / round.bare);
+    show(&bench::call::measure(arguments.rounds).await?);
+    if matches!(arguments.part, Some(Part::Mesh)) {
+        return Ok(());
     }
     bench::node::measure(arguments.rounds).await
+}
+
+fn show(rounds: &[Round]) {
+    let figures: [(&str, fn(&Round) -> Figure); 4] = [
+        ("call, one after the other, p50 µs", |round| round.sequential),
+        ("calls/s, 256 under way", |round| round.under_way),
+        ("told/s, 100 bytes", |round| round.told),
+        ("told, processor µs", |round| round.told_cpu),
+    ];
+    println!("{:<36}{:>12}{:>12}{:>12}{:>12}{:>12}", "", "ours", "bare", "tonic", "ours/bare", "ours/tonic");
+    for (name, figure) in figures {
+        for round in rounds {
+            let Figure { ours, bare, tonic } = figure(round);
+            println!("{name:<36}{ours:>12.1}{bare:>12.1}{tonic:>12.1}{:>12.2}{:>12.2}", ours / bare, ours / tonic);
+        }
+        let median = |ratio: fn(Figure) -> f64| {
+            let mut ratios: Vec<f64> = rounds.iter().map(|round| ratio(figure(round))).collect();
+            ratios.sort_by(f64::total_cmp);
+            ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        let (bare, tonic) = (median(|f| f.ours / f.bare), median(|f| f.ours / f.tonic));
+        println!("{:<36}{:>12}{:>12}{:>12}{bare:>12.2}{tonic:>12.2}", format!("  median of {}", rounds.len()), "", "", "");
+    }
 }
