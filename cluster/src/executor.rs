@@ -113,6 +113,9 @@ impl Activity {
     }
 }
 
+/// How old what a busy role shows may be.
+const SHOW_EVERY: Duration = Duration::from_millis(20);
+
 pub(crate) struct Executor<A: RoleActor> {
     pub(crate) actor: A,
     pub(crate) mailbox: Arc<Shared<Item<A::Local>>>,
@@ -139,9 +142,14 @@ impl<A: RoleActor> Executor<A> {
         self.show();
         tracing::info!("ready");
 
+        let mut shown = Instant::now();
         while let Some(item) = self.next().await {
             self.handle(&mut cx, item).await?;
-            self.show();
+            // Under load a snapshot a message would cost more than the messages.
+            if self.mailbox.lock().is_empty() || shown.elapsed() >= SHOW_EVERY {
+                self.show();
+                shown = Instant::now();
+            }
         }
         self.actor.stop(&cx).await;
         Ok(self.actor)

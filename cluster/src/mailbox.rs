@@ -98,6 +98,11 @@ impl<T> Queue<T> {
         Some((ticket, item))
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.depth == 0
+    }
+
     /// Everything that waits, in the order in which it will be served.
     pub fn iter(&self) -> impl Iterator<Item = &(Ticket, T)> {
         SERVICE_ORDER.iter().flat_map(|lane| self.lanes[index(*lane)].iter())

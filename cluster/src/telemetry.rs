@@ -161,8 +161,12 @@ fn attach(span: &Span, parent: Context) {
 
 /// Trace context of the current span, for the header; empty when there is none.
 pub(crate) fn current_traceparent() -> String {
+    let span = Span::current();
+    if span.is_disabled() {
+        return String::new();
+    }
     let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     carrier.remove("traceparent").unwrap_or_default()
 }
 
