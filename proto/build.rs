@@ -104,11 +104,15 @@ impl Inbox<'_> {
         for method in methods {
             writeln!(
                 out,
-                "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::BackpressureStrategy::{} }},",
+                "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::BackpressureStrategy::{}, longest: {} }},",
                 method.proto_name,
                 told(method),
                 LANES[self.option(method, "alys.lane")],
                 ["Reject", "DropOldest", "Coalesce", "NeverDrop"][self.option(method, "alys.backpressure")],
+                match self.option(method, "alys.longest_seconds") {
+                    0 => "None".to_owned(),
+                    seconds => format!("Some(std::time::Duration::from_secs({seconds}))"),
+                },
             )?;
         }
         writeln!(out, "    ];")?;
@@ -142,7 +146,7 @@ impl Inbox<'_> {
         writeln!(out, "            _ => String::from(\"unknown message\"),\n        }}\n    }}\n}}")
     }
 
-    /// The number of an enum option of a method, 0 where the .proto does not say.
+    /// The number of an option of a method, 0 where the .proto does not say.
     fn option(&self, method: &Method, name: &str) -> usize {
         let service_name = format!("{}.{}", self.service.package, self.service.proto_name);
         let service = self.pool.get_service_by_name(&service_name).expect("the service was compiled from this pool");
@@ -151,6 +155,7 @@ impl Inbox<'_> {
         let extension = self.pool.get_extension_by_name(name).expect("options.proto declares it");
         match descriptor.options().get_extension(&extension).as_ref() {
             Value::EnumNumber(number) => usize::try_from(*number).expect("options.proto has no negative numbers"),
+            Value::U32(number) => usize::try_from(*number).expect("a 32-bit number"),
             _ => 0,
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use alys_proto::cluster::{Header, Health};
 use alys_proto::{BackpressureStrategy, Inbox, Lane};
 
+use crate::executor::Activity;
 use crate::exit::ActorError;
 use crate::mailbox::{Shared, Ticket};
 use crate::metrics::RoleMetrics;
@@ -70,11 +71,17 @@ impl Status {
 pub struct Cx<A: RoleActor> {
     local: LocalSender<A::Local>,
     sender: Header,
+    activity: Arc<Activity>,
 }
 
 impl<A: RoleActor> Cx<A> {
-    pub(crate) fn new(local: LocalSender<A::Local>) -> Self {
-        Self { local, sender: Header::default() }
+    pub(crate) fn new(local: LocalSender<A::Local>, activity: Arc<Activity>) -> Self {
+        Self { local, sender: Header::default(), activity }
+    }
+
+    /// Says that a long handler gets on. One that says nothing for its method's `longest_seconds` counts as wedged.
+    pub fn progress(&self) {
+        self.activity.tick();
     }
 
     pub(crate) fn set_sender(&mut self, sender: Header) {

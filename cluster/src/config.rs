@@ -23,7 +23,8 @@ pub struct ClusterConfig {
     /// Deadline of a question when the caller names none.
     #[serde(with = "humantime_serde")]
     pub ask_deadline: Duration,
-    /// A handler that takes longer, or a mailbox that nobody takes from for longer, is no progress: the process is wedged.
+    /// A handler that shows no progress for longer, or a mailbox that nobody takes from: the process is wedged. Methods that
+    /// may take longer say so in their .proto (`longest_seconds`).
     #[serde(with = "humantime_serde")]
     pub handler_deadline: Duration,
     /// How long a role may take to finish what is queued after SIGTERM.
@@ -95,7 +96,7 @@ impl Default for ClusterConfig {
             mesh: None,
             mailbox: MailboxConfig::default(),
             ask_deadline: Duration::from_secs(5),
-            handler_deadline: Duration::from_secs(10),
+            handler_deadline: Duration::from_secs(5),
             drain_budget: Duration::from_secs(5),
             telemetry: TelemetryConfig::default(),
         }

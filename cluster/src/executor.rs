@@ -16,6 +16,7 @@ use crate::identity::unix_millis;
 use crate::mailbox::Shared;
 use crate::metrics::{Figure, RoleMetrics};
 use crate::port::{Answer, Envelope, Gate, Item};
+use crate::progress::InHand;
 use crate::telemetry;
 
 tokio::task_local! {
@@ -33,39 +34,69 @@ pub(crate) struct Activity {
     metrics: Mutex<Option<Box<dyn RoleMetrics>>>,
 }
 
-#[derive(Default)]
 struct Current {
     in_flight: Option<(&'static str, Instant)>,
-    waiting_on: Option<String>,
-    /// When the last handler ended.
-    ended: Option<Instant>,
+    /// How long it may be quiet, where its .proto says.
+    longest: Option<Duration>,
+    /// The last sign of progress.
+    ticked: Instant,
+    /// Answers that the handler awaits, oldest first, and until when.
+    waiting_on: Vec<(u64, String, Instant)>,
+    waits: u64,
 }
 
-/// Clears the wait-for edge when the question ends, also when it is cancelled.
-pub(crate) struct Waiting(Option<Arc<Activity>>);
+impl Default for Current {
+    fn default() -> Self {
+        Self { in_flight: None, longest: None, ticked: Instant::now(), waiting_on: Vec::new(), waits: 0 }
+    }
+}
+
+/// Clears the wait-for edge when the question ends, also when it is cancelled: that is a sign of progress.
+pub struct Waiting(Option<(Arc<Activity>, u64)>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(activity) = &self.0 {
-            activity.lock().waiting_on = None;
+        if let Some((activity, number)) = &self.0 {
+            let mut current = activity.lock();
+            current.waiting_on.retain(|(waiting, ..)| waiting != number);
+            current.ticked = Instant::now();
         }
     }
 }
 
+/// Says that the handler of this task waits for something that another task or role does, at most so long, until the
+/// value is dropped: it does not count as wedged meanwhile. `Remote` does this for every question. No-op outside a handler.
+pub fn waiting_for(what: impl Into<String>, at_most: Duration) -> Waiting {
+    Activity::wait(|| what.into(), at_most)
+}
+
 impl Activity {
     /// Records that the handler of this task waits for somebody. No-op outside a handler.
-    pub(crate) fn waiting_on(service: &str, name: &str) -> Waiting {
-        let activity = ACTIVITY.try_with(Arc::clone).ok();
-        if let Some(activity) = &activity {
-            activity.lock().waiting_on = Some(format!("{service}.{name}"));
-        }
-        Waiting(activity)
+    pub(crate) fn waiting_on(service: &str, name: &str, at_most: Duration) -> Waiting {
+        Self::wait(|| format!("{service}.{name}"), at_most)
+    }
+
+    fn wait(what: impl FnOnce() -> String, at_most: Duration) -> Waiting {
+        let Ok(activity) = ACTIVITY.try_with(Arc::clone) else { return Waiting(None) };
+        let number = {
+            let mut current = activity.lock();
+            current.waits = current.waits.wrapping_add(1);
+            let (number, now) = (current.waits, Instant::now());
+            current.waiting_on.push((number, what(), now.checked_add(at_most).unwrap_or(now)));
+            number
+        };
+        Waiting(Some((activity, number)))
+    }
+
+    /// A sign of progress of the message in hand.
+    pub(crate) fn tick(&self) {
+        self.lock().ticked = Instant::now();
     }
 
     /// Name of the message in hand and since when, and whom its handler waits for.
     pub(crate) fn current(&self) -> (Option<(&'static str, Instant)>, Option<String>) {
         let current = self.lock();
-        (current.in_flight, current.waiting_on.clone())
+        (current.in_flight, current.waiting_on.last().map(|(_, what, _)| what.clone()))
     }
 
     /// The role's last snapshot and when it was taken.
@@ -73,11 +104,18 @@ impl Activity {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Name of the message in hand and its age, and how long ago a handler last ended.
-    pub(crate) fn sight(&self) -> (Option<(&'static str, Duration)>, Duration) {
+    /// Name of the message in hand and its age.
+    pub(crate) fn in_flight(&self) -> Option<(&'static str, Duration)> {
+        self.lock().in_flight.map(|(name, since)| (name, since.elapsed()))
+    }
+
+    /// The message in hand as far as progress goes, and the time since the last sign of progress.
+    pub(crate) fn sight(&self) -> (Option<InHand>, Duration) {
+        let now = Instant::now();
         let current = self.lock();
-        let idle = current.ended.map_or(Duration::ZERO, |ended| ended.elapsed());
-        (current.in_flight.map(|(name, since)| (name, since.elapsed())), idle)
+        let quiet = now.saturating_duration_since(current.ticked);
+        let awaits = current.waiting_on.iter().any(|(_, _, until)| *until >= now);
+        (current.in_flight.map(|(name, _)| InHand { name, quiet, limit: current.longest, awaits }), quiet)
     }
 
     /// The role's own metrics, as of its last message.
@@ -90,15 +128,17 @@ impl Activity {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
 
-    fn begin(&self, name: &'static str) {
-        self.lock().in_flight = Some((name, Instant::now()));
+    fn begin(&self, name: &'static str, longest: Option<Duration>) {
+        let mut current = self.lock();
+        let now = Instant::now();
+        (current.in_flight, current.longest, current.ticked) = (Some((name, now)), longest, now);
     }
 
     /// The handler's message and how long it took.
     fn end(&self, failed: bool) -> Option<(&'static str, Duration)> {
         let done = {
             let mut current = self.lock();
-            current.ended = Some(Instant::now());
+            current.ticked = Instant::now();
             current.in_flight.take().map(|(name, since)| (name, since.elapsed()))
         };
         self.handled.fetch_add(1, Ordering::Relaxed);
@@ -133,9 +173,9 @@ impl<A: RoleActor> Executor<A> {
     }
 
     async fn serve(mut self) -> Result<A, ActorError> {
-        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()));
+        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
-        self.activity.begin("start");
+        self.activity.begin("start", None);
         let started = self.actor.start(&cx).await;
         self.activity.end(started.is_err());
         started?;
@@ -182,13 +222,14 @@ impl<A: RoleActor> Executor<A> {
         let result = match item {
             Item::Local(message) => {
                 cx.set_sender(Header::default());
-                self.activity.begin("local");
+                self.activity.begin("local", None);
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
+                let longest = envelope.method.longest;
                 let Some((message, header)) = self.open(envelope) else { return Ok(()) };
                 let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
-                self.activity.begin(message.name());
+                self.activity.begin(message.name(), longest);
                 cx.set_sender(header);
                 self.actor.handle(cx, message).instrument(span).await
             }

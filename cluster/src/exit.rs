@@ -33,13 +33,20 @@ pub enum ActorError {
     /// A broken promise: going on could lose money or equivocate.
     #[error("broken: {0}")]
     Broken(String),
+    /// Asked to end and to be started again.
+    #[error("restart: {0}")]
+    Restart(String),
+    /// Asked to drain, and it could not: it makes no progress.
+    #[error("wedged: {0}")]
+    Wedged(String),
 }
 
 impl ActorError {
     /// The exit code that tells the supervisor which of these it was.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Network(_) => RESTART,
+            Self::Network(_) | Self::Restart(_) => RESTART,
+            Self::Wedged(_) => WEDGED,
             Self::Configuration(_) => CONFIGURATION,
             Self::Temporary(_) => TEMPORARY,
             Self::Broken(_) => BUG,

@@ -42,7 +42,8 @@ impl<L> Inspector<L> {
                 reply.send(self.peek(if limit == 0 { MOST_PEEKED } else { limit }));
             }
             Ok(cluster::Inbox::Drain(drain, reply)) => {
-                tracing::info!(reason = drain.reason, "asked to drain");
+                tracing::info!(reason = drain.reason, restart = drain.restart, "asked to drain");
+                self.vitals.gate.restart.store(drain.restart, Ordering::Release);
                 self.drain.send_replace(true);
                 reply.send(Drained { handled: self.vitals.activity.handled.load(Ordering::Relaxed) });
             }

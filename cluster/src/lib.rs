@@ -34,6 +34,7 @@ mod vitals;
 pub use actor::{Cx, LocalSender, RoleActor, Status};
 pub use alys_proto::cluster::Health;
 pub use config::{ClusterConfig, MailboxConfig, MeshConfig, TelemetryConfig};
+pub use executor::{Waiting, waiting_for};
 pub use exit::ActorError;
 pub use identity::{Identity, Incarnation};
 pub use metrics::RoleMetrics;

@@ -108,6 +108,12 @@ impl<T> Queue<T> {
         SERVICE_ORDER.iter().flat_map(|lane| self.lanes[index(*lane)].iter())
     }
 
+    /// Arrival of the oldest message.
+    pub fn oldest(&self) -> Option<Instant> {
+        // Coalesced messages take the newest place, so each lane is in order of arrival.
+        self.lanes.iter().filter_map(|lane| lane.front()).map(|(ticket, _)| ticket.arrived).min()
+    }
+
     /// Figures for people and metrics.
     pub fn figures(&self) -> Figures {
         let mut by_name = BTreeMap::new();
@@ -122,7 +128,7 @@ impl<T> Queue<T> {
             capacity_bytes: self.config.max_bytes,
             dropped: self.dropped,
             refused: self.refused,
-            oldest: self.iter().map(|(ticket, _)| ticket.arrived).min(),
+            oldest: self.oldest(),
             by_name,
             by_lane: SERVICE_ORDER.map(|lane| (lane, self.lanes[index(lane)].len())),
             oldest_by_lane: SERVICE_ORDER.map(|lane| (lane, self.lanes[index(lane)].front().map(|(ticket, _)| ticket.arrived))),

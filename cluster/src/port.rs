@@ -99,6 +99,8 @@ pub(crate) struct Gate {
     /// Whoever sends may send anything: in a test of one role, where probes stand for all others.
     pub(crate) trusting: bool,
     pub(crate) draining: AtomicBool,
+    /// Who asked for the drain wants the process to be started again.
+    pub(crate) restart: AtomicBool,
     pub(crate) malformed: AtomicU64,
     pub(crate) refused: AtomicU64,
     /// The same and more, by message.

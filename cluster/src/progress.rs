@@ -4,18 +4,23 @@
 //! | handler | queue | runtime | verdict |
 //! |---|---|---|---|
 //! | `start`, any time | any | turns | progress: it may wait for other roles |
-//! | within the deadline | any | turns | progress |
-//! | past the deadline | any | any | stuck in the handler |
+//! | quiet for less than its limit | any | turns | progress |
+//! | quiet for longer, awaiting an answer in time | any | turns | progress: the other one may be the stuck one |
+//! | quiet for longer | any | any | stuck in the handler |
 //! | none | waits, nothing taken for the deadline | any | stuck: nobody takes from the queue |
 //! | any | any | has not run a task for the deadline | stuck: its threads are blocked |
+//!
+//! A handler is quiet since its last sign of progress: it took the message up, an answer came or its deadline passed, the
+//! handler said so ([`crate::Cx::progress`]). Its limit is its method's `longest_seconds` in the .proto, else
+//! `cluster.handler_deadline`.
 
 use std::time::Duration;
 
 /// What a process is doing at one instant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sight {
-    /// The message in hand and for how long; `None` between messages and during `start`.
-    pub(crate) in_flight: Option<(&'static str, Duration)>,
+    /// The message in hand; `None` between messages and during `start`.
+    pub(crate) in_hand: Option<InHand>,
     /// `start` has not returned.
     pub(crate) starting: bool,
     /// Messages that wait.
@@ -28,11 +33,24 @@ pub(crate) struct Sight {
     pub(crate) silent: Duration,
 }
 
+/// A message that is being handled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InHand {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Since the last sign of progress.
+    pub(crate) quiet: Duration,
+    /// How long it may be quiet; `None`: as long as everything else.
+    pub(crate) limit: Option<Duration>,
+    /// It awaits an answer whose deadline has not passed.
+    pub(crate) awaits: bool,
+}
+
 /// Why there is no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stuck {
-    #[error("{name} has been running for {}", rounded(*running))]
-    Handler { name: &'static str, running: Duration },
+    #[error("{name} has made no progress for {}", rounded(*quiet))]
+    Handler { name: &'static str, quiet: Duration },
     #[error("{waiting} messages wait and none was taken for {}", rounded(*untaken))]
     Queue { waiting: usize, untaken: Duration },
     #[error("the runtime has run nothing for {}: its threads are blocked", rounded(*silent))]
@@ -41,16 +59,16 @@ pub(crate) enum Stuck {
 
 /// The verdict, see the table above.
 pub(crate) fn judge(sight: &Sight, deadline: Duration) -> Result<(), Stuck> {
-    if let Some((name, running)) = sight.in_flight
-        && running > deadline
+    if let Some(InHand { name, quiet, limit, awaits: false }) = sight.in_hand
+        && quiet > limit.unwrap_or(deadline)
     {
-        return Err(Stuck::Handler { name, running });
+        return Err(Stuck::Handler { name, quiet });
     }
     if sight.silent > deadline {
         return Err(Stuck::Runtime { silent: sight.silent });
     }
     let untaken = sight.idle.min(sight.oldest);
-    if sight.in_flight.is_none() && !sight.starting && sight.waiting > 0 && untaken > deadline {
+    if sight.in_hand.is_none() && !sight.starting && sight.waiting > 0 && untaken > deadline {
         return Err(Stuck::Queue { waiting: sight.waiting, untaken });
     }
     Ok(())
@@ -73,16 +91,16 @@ mod tests {
     fn verdicts_by_the_table() {
         let nothing = Sight::default();
         let waits = Sight { waiting: 3, oldest: LONG, ..nothing };
+        let handling = |quiet| InHand { name: "GetHead", quiet, limit: None, awaits: false };
+        let holds = |in_hand| Sight { in_hand: Some(in_hand), ..nothing };
         let table = [
             ("idle", nothing, None),
             ("idle for long", Sight { idle: LONG, ..nothing }, None),
             ("starting for long", Sight { starting: true, idle: LONG, ..waits }, None),
-            ("handling", Sight { in_flight: Some(("GetHead", SHORT)), ..waits }, None),
-            (
-                "hangs",
-                Sight { in_flight: Some(("GetHead", LONG)), ..nothing },
-                Some(Stuck::Handler { name: "GetHead", running: LONG }),
-            ),
+            ("handling", Sight { in_hand: Some(handling(SHORT)), ..waits }, None),
+            ("hangs", holds(handling(LONG)), Some(Stuck::Handler { name: "GetHead", quiet: LONG })),
+            ("may take its time", holds(InHand { limit: Some(LONG), ..handling(LONG) }), None),
+            ("waits for another role", holds(InHand { awaits: true, ..handling(LONG) }), None),
             ("a backlog that moves", Sight { idle: SHORT, ..waits }, None),
             ("just arrived after a quiet time", Sight { idle: LONG, oldest: SHORT, ..waits }, None),
             ("nobody takes", Sight { idle: LONG, ..waits }, Some(Stuck::Queue { waiting: 3, untaken: LONG })),
@@ -96,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_reason_names_the_message_and_the_time() {
-        let stuck = Stuck::Handler { name: "CommitBlock", running: Duration::from_millis(12_340) };
-        assert_eq!(stuck.to_string(), "CommitBlock has been running for 12.3 s");
+        let stuck = Stuck::Handler { name: "CommitBlock", quiet: Duration::from_millis(12_340) };
+        assert_eq!(stuck.to_string(), "CommitBlock has made no progress for 12.3 s");
     }
 }

@@ -96,7 +96,7 @@ impl<I: Inbox> Remote<I> {
     /// Asks and waits at most `deadline`, within which the role may also appear. `TooLate` and `Unreachable` leave the
     /// outcome unknown.
     pub async fn ask_within<M: Ask<I>>(&self, deadline: Duration, message: M) -> Result<M::Reply, Refused> {
-        let _waiting = Activity::waiting_on(I::SERVICE, M::NAME);
+        let _waiting = Activity::waiting_on(I::SERVICE, M::NAME, deadline);
         let until = Instant::now() + deadline;
         let body = encode(M::NAME, &message)?;
         let to = self.route.find(until).await.ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;

@@ -1,12 +1,10 @@
 //! A role process from start to exit code.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alys_proto::Inbox;
-use futures::FutureExt as _;
 use ractor::Actor as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -84,7 +82,8 @@ async fn serve<A: RoleActor>(
     });
     let _probes = probes::start(vitals.clone(), config.telemetry.listen)?;
     let actor = build(&cluster)?;
-    let inspector = Inspector { vitals, mailbox: mailbox.clone(), drain: drain.clone(), describe: A::Inbox::describe };
+    let inspector =
+        Inspector { vitals: vitals.clone(), mailbox: mailbox.clone(), drain: drain.clone(), describe: A::Inbox::describe };
     doors.open_inspector(Arc::new(move |incoming| inspector.answer(incoming)));
     announce(Kind::Inspector, &identity).await?;
     let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
@@ -92,7 +91,8 @@ async fn serve<A: RoleActor>(
     doors.open_role(Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming)));
     announce(Kind::Role, &identity).await?;
 
-    let mut work = std::pin::pin!(AssertUnwindSafe(executor.run()).catch_unwind());
+    // A task of its own: a handler that blocks its thread must not keep the process from ending.
+    let mut work = tokio::spawn(executor.run());
     let mut drain_asked = draining;
     let ended = tokio::select! {
         ended = &mut work => Some(ended),
@@ -106,7 +106,12 @@ async fn serve<A: RoleActor>(
             drain.send_replace(true);
             match tokio::time::timeout(config.drain_budget, work).await {
                 Ok(ended) => ended,
-                Err(_elapsed) => return Err(ActorError::Temporary("the drain took longer than cluster.drain_budget".into())),
+                Err(_elapsed) => {
+                    return Err(match vitals.live() {
+                        Ok(()) => ActorError::Temporary("the drain took longer than cluster.drain_budget".into()),
+                        Err(stuck) => ActorError::Wedged(stuck.to_string()),
+                    });
+                }
             }
         }
     };
@@ -114,6 +119,7 @@ async fn serve<A: RoleActor>(
     let _flushed_or_peers_are_slow = tokio::time::timeout(FLUSH_BUDGET, cluster.links.flushed()).await;
     drop(files);
     match ended {
+        Ok(Ok(_actor)) if gate.restart.load(Ordering::Acquire) => Err(ActorError::Restart("drained, to be started again".into())),
         Ok(result) => result.map(|_actor| ()),
         Err(_panic) => Err(ActorError::Broken("a handler panicked; see the message above".into())),
     }

@@ -54,10 +54,10 @@ impl Vitals {
     /// Whether there is progress.
     pub(crate) fn live(&self) -> Result<(), Stuck> {
         let figures = self.mailbox();
-        let (in_flight, idle) = self.activity.sight();
-        let starting = in_flight.is_some_and(|(name, _)| name == "start");
+        let (in_hand, idle) = self.activity.sight();
+        let starting = in_hand.is_some_and(|message| message.name == "start");
         let sight = Sight {
-            in_flight: in_flight.filter(|_| !starting),
+            in_hand: in_hand.filter(|_| !starting),
             starting,
             waiting: figures.depth,
             oldest: figures.oldest.map_or(Duration::ZERO, |arrived| arrived.elapsed()),
@@ -102,7 +102,7 @@ impl Vitals {
 
     /// Name of the message in hand, and for how long it has been.
     pub(crate) fn in_flight(&self) -> Option<(&'static str, Duration)> {
-        self.activity.sight().0
+        self.activity.in_flight()
     }
 
     pub(crate) fn mailbox(&self) -> Figures {

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, MeshConfig, Remote, RoleActor, Status};
+use alys_proto::cluster::{Drain, Observe};
 use alys_proto::{Refused, Role, storage};
 
 /// Answers `GetHead` with its process id as height, so a test sees which incarnation answered.
@@ -33,6 +34,7 @@ impl RoleActor for Echo {
             }
             storage::Inbox::GetBlockByHash(..) => return Err(ActorError::Configuration("asked to fail".into())),
             storage::Inbox::GetLedger(..) => panic!("asked to panic"),
+            storage::Inbox::GetDocuments(..) => std::thread::sleep(Duration::from_secs(60)),
             _ => {}
         }
         Ok(())
@@ -202,6 +204,43 @@ async fn each_end_has_its_exit_code() {
     answered_by(&remote, panicking.pid()).await;
     let _refused = remote.ask(storage::GetLedger::default()).await;
     assert_eq!(panicking.exit_code(), Some(70));
+}
+
+/// The handler even keeps its thread, so nothing of the shell may depend on that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_progress_says_so_and_ends_as_wedged_when_it_is_asked_to_go() {
+    let folder = folder();
+    let cluster = alys_cluster::attach(&config(folder.path())).await.unwrap();
+    let remote = cluster.remote::<storage::Inbox>();
+    let mut hanging = Process::start(folder.path());
+    answered_by(&remote, hanging.pid()).await;
+    let inspector = cluster.inspector(Role::Storage, "storage").unwrap();
+    let _late = remote.ask_within(Duration::from_millis(100), storage::GetDocuments::default()).await;
+    let asked = Instant::now();
+    let observation = loop {
+        let observation = inspector.ask_within(Duration::from_secs(2), Observe {}).await.unwrap();
+        if observation.health() == alys_cluster::Health::Wedged {
+            break observation;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(10), "{observation:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(asked.elapsed() > Duration::from_secs(4), "five seconds are allowed, not {:?}", asked.elapsed());
+    assert!(observation.health_reason.contains("GetDocuments"), "{}", observation.health_reason);
+    inspector.ask_within(Duration::from_secs(2), Drain { reason: "test".into(), restart: true }).await.unwrap();
+    assert_eq!(hanging.exit_code(), Some(81));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_for_a_restart_ends_with_the_restart_code() {
+    let folder = folder();
+    let cluster = alys_cluster::attach(&config(folder.path())).await.unwrap();
+    let mut role = Process::start(folder.path());
+    answered_by(&cluster.remote::<storage::Inbox>(), role.pid()).await;
+    let inspector = cluster.inspector(Role::Storage, "storage").unwrap();
+    // An idle role may be gone before its answer is on the way.
+    let _answer = inspector.ask_within(Duration::from_secs(2), Drain { reason: "test".into(), restart: true }).await;
+    assert_eq!(role.exit_code(), Some(80));
 }
 
 #[tokio::test(flavor = "multi_thread")]

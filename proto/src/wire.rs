@@ -71,6 +71,8 @@ pub struct Method {
     pub lane: Lane,
     /// What a full mailbox does with it.
     pub backpressure: BackpressureStrategy,
+    /// Longest time that its handler may work without a sign of progress, where the .proto says one.
+    pub longest: Option<std::time::Duration>,
 }
 
 /// Everything that can enter one service, decoded. Implemented by the generated `Inbox` enums only.
@@ -287,5 +289,7 @@ mod tests {
     fn options_of_the_proto_reach_the_inbox() {
         let method = storage::Inbox::method("AppendWal").expect("declared");
         assert_eq!((method.lane, method.backpressure), (Lane::Control, BackpressureStrategy::NeverDrop));
+        let longest = |name| storage::Inbox::method(name).expect("declared").longest.map(|longest| longest.as_secs());
+        assert_eq!((longest("AppendWal"), longest("GetHead")), (Some(30), None));
     }
 }

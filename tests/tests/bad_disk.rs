@@ -158,7 +158,7 @@ async fn a_disk_that_fills_up_stops_the_chain_and_room_lets_it_go_on() -> eyre::
     let bitcoind = Bitcoind::start().await?;
     bitcoind.mine_coins().await?;
     // The wait of an open circuit, shortened: this is no test of patience.
-    let set = vec!["supervisor.restart.cool_down=1s".to_owned(), "supervisor.restart.longest_delay=1s".to_owned()];
+    let set = vec!["supervision.restart.cool_down=1s".to_owned(), "supervision.restart.longest_delay=1s".to_owned()];
     let options = Options { data_dir: Some(disk.folder.path().join("node")), set, ..Options::default() };
     let mut alys = Alys::up(&bitcoind, options).await?;
     let saver = peg::funded(&bitcoind, &alys, SAVED).await?;
@@ -201,7 +201,7 @@ async fn a_start_on_a_full_disk_waits_for_room() -> eyre::Result<()> {
     // Room for locks and logs, but not for a database.
     OpenOptions::new().write(true).open(disk.filler())?.set_len(LEFT_BELOW)?;
     let mut options = on(&data_dir);
-    options.set.extend(["supervisor.restart.cool_down=1s".to_owned(), "supervisor.restart.longest_delay=1s".to_owned()]);
+    options.set.extend(["supervision.restart.cool_down=1s".to_owned(), "supervision.restart.longest_delay=1s".to_owned()]);
     let mut alys = Alys::start_alone(options)?;
     wait("the reason", PATIENCE, async || Ok(alys.said().contains("no space is left on the disk").then_some(()))).await?;
     ensure!(alys.is_running(), "{}", alys.log_tail());

@@ -1,25 +1,32 @@
 //! The supervisor in the mesh: turns messages, child events and looks at the mesh into inputs, effects into processes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
-use alys_proto::Role;
-use alys_proto::supervisor::{Inbox, Instance as InstanceReply, Instances, RestartAccepted};
-use alys_proto::wire::Refused;
+use alys_proto::supervisor::{DrainRole, Inbox, Instances, OrderTaken, RestartRole, ResumeRole};
+use alys_proto::{Reply, Role};
 use rand::Rng;
 use rustix::process::Signal;
 
 use crate::config::Config;
+use crate::core::desired::Desired;
 use crate::core::drain::{Node, phases};
 use crate::core::effect::{Effect, Report};
 use crate::core::exit::{self, Ending};
-use crate::core::input::Input;
+use crate::core::input::{Input, Sight, View};
+use crate::core::orders::{Order, instance_name};
 use crate::core::state::{Instance, Phase, State};
 use crate::core::verdict::{Jitter, Moment};
 use crate::io::child::{ChildEvent, ChildSpec, Children};
 use crate::io::console::Console;
-use crate::io::look::{Peers, Seen};
+use crate::io::desired;
+use crate::io::look::{Peers, Seen, own_host};
+use crate::ordering::{Asked, Taken};
+use crate::show;
+use crate::supervision::{Supervision, is_scalable};
+use crate::words::{full, last_error, without_class};
 
 /// What this supervisor starts, and how it shows that.
 #[derive(Clone, Debug, Default)]
@@ -53,27 +60,79 @@ pub enum Local {
 
 /// The supervisor role.
 pub struct SupervisorActor {
-    config: Config,
-    plan: Plan,
+    pub(crate) config: Config,
+    pub(crate) supervision: Supervision,
+    pub(crate) plan: Plan,
     peers: Peers,
-    state: State,
+    pub(crate) state: State,
+    pub(crate) desired: Desired,
     children: Option<Children>,
     began: Instant,
 }
 
 impl SupervisorActor {
     /// Prepares; nothing is started before the role starts.
-    pub fn new(config: Config, plan: Plan, peers: Peers) -> Self {
-        let instances = plan.children.iter().map(|child| Instance::new(&child.name, child.role, &child.after)).collect();
-        let state = State::new(config.restart.clone(), instances);
-        Self { config, plan, peers, state, children: None, began: Instant::now() }
+    ///
+    /// # Errors
+    /// What was ordered before cannot be read.
+    pub fn new(config: Config, supervision: Supervision, plan: Plan, peers: Peers) -> Result<Self, ActorError> {
+        let path = config.desired_file();
+        let desired = desired::read(&path).map_err(|cause| {
+            ActorError::Configuration(format!("{}: {cause}; remove it to forget drains and scales", path.display()))
+        })?;
+        let mut supervisor = Self {
+            config,
+            supervision,
+            plan,
+            peers,
+            state: State::new(Vec::new()),
+            desired,
+            children: None,
+            began: Instant::now(),
+        };
+        supervisor.expand();
+        let instances = supervisor.plan.children.iter().map(|child| supervisor.instance(child)).collect();
+        supervisor.state = State::new(instances);
+        Ok(supervisor)
+    }
+
+    /// Adds the further processes of roles that have several.
+    fn expand(&mut self) {
+        let mut more = Vec::new();
+        for child in &self.plan.children {
+            let Some(role) = child.role.filter(|role| is_scalable(*role)) else { continue };
+            let count = self.desired.count(&self.supervision, role);
+            more.extend((2..=count).map(|number| child.named(&instance_name(role, number))));
+        }
+        self.plan.children.extend(more);
+    }
+
+    fn instance(&self, child: &ChildSpec) -> Instance {
+        let mut instance = Instance::new(&child.name, child.role, &child.after, self.supervision.policy(child.role));
+        if self.desired.drained.contains(&child.name) {
+            instance.phase = Phase::Drained;
+        }
+        instance
+    }
+
+    /// One more process of a role.
+    pub(crate) fn add(&mut self, name: &str, role: Role) -> Result<Instance, String> {
+        let template = self.plan.children.iter().find(|child| child.role == Some(role));
+        let spec = template.map(|child| child.named(name)).ok_or_else(|| format!("{role} is not started here"))?;
+        let instance = self.instance(&spec);
+        if let Some(children) = &mut self.children {
+            children.add(spec.clone()).map_err(|cause| full(&cause))?;
+        }
+        self.plan.children.retain(|child| child.name != name);
+        self.plan.children.push(spec);
+        Ok(instance)
     }
 
     fn now(&self) -> Moment {
         self.began.elapsed()
     }
 
-    fn step(&mut self, local: &LocalSender<Local>, input: Input) -> Result<(), ActorError> {
+    pub(crate) fn step(&mut self, local: &LocalSender<Local>, input: Input) -> Result<(), ActorError> {
         let effects = self.state.step(self.now(), input);
         for effect in effects {
             self.act(local, effect)?;
@@ -91,6 +150,13 @@ impl SupervisorActor {
             Effect::Terminate { name, pid } => self.signal(&name, pid, Signal::TERM),
             Effect::Kill { name, pid } => self.signal(&name, pid, Signal::KILL),
             Effect::Wake { name, turn, after } => local.send_after(after, Local::Due { name, turn }),
+            Effect::Forget(name) => {
+                if let Some(children) = &mut self.children {
+                    children.forget(&name);
+                }
+                self.plan.children.retain(|child| child.name != name);
+                tracing::info!(instance = name, "scaled away");
+            }
             Effect::Report(report) => return self.report(&report),
         }
         Ok(())
@@ -107,6 +173,7 @@ impl SupervisorActor {
             Report::Ready(name) => tracing::info!(instance = name, "ready"),
             Report::AllReady => tracing::info!("all instances are ready"),
             Report::Stopped(name) => tracing::info!(instance = name, "stopped"),
+            Report::Drained(name) => tracing::info!(instance = name, "drained"),
             Report::Restarting { name, why, after } => tracing::warn!(instance = name, why, ?after, "restarting"),
             Report::Quarantined { name, ending } => tracing::error!(instance = name, %ending, "quarantined"),
         }
@@ -152,11 +219,20 @@ impl SupervisorActor {
         tokio::spawn(async move { local.send(Local::Saw(seen.await)) });
     }
 
-    fn saw(&mut self, local: &LocalSender<Local>, all: Vec<Seen>) -> Result<(), ActorError> {
-        for seen in all {
-            let input = Input::Seen { name: seen.instance, pid: seen.pid, view: seen.view, jitter: jitter() };
-            self.step(local, input)?;
+    fn saw(&mut self, local: &LocalSender<Local>, all: &[Seen]) -> Result<(), ActorError> {
+        let host = own_host();
+        let is_ours = |role: Role| self.plan.children.iter().any(|child| child.role == Some(role));
+        let mut sights = Vec::new();
+        let mut elsewhere = BTreeSet::new();
+        for (identity, said) in all.iter().filter_map(|seen| Some((&seen.identity, seen.said.as_ref()?))) {
+            if said.view == View::Working && !is_ours(identity.role) {
+                elsewhere.insert(identity.role);
+            }
+            if said.host == host {
+                sights.push(Sight { name: identity.instance.clone(), pid: said.pid, view: said.view.clone() });
+            }
         }
+        self.step(local, Input::Looked { sights, elsewhere, jitter: jitter() })?;
         let starting = self.state.instances().iter().any(|instance| instance.phase == Phase::Starting);
         local.send_after(if starting { self.config.look_starting } else { self.config.look }, Local::Look);
         Ok(())
@@ -175,29 +251,6 @@ impl SupervisorActor {
                 self.step(local, Input::Ended { name, ending, jitter: jitter() })
             }
         }
-    }
-
-    fn restart(
-        &mut self,
-        local: &LocalSender<Local>,
-        name: &str,
-        reason: &str,
-    ) -> Result<Result<RestartAccepted, Refused>, ActorError> {
-        let Some(instance) = self.state.instances().iter().find(|instance| instance.name == name) else {
-            let known: Vec<&str> = self.state.instances().iter().map(|instance| instance.name.as_str()).collect();
-            return Ok(Err(Refused::Failed(format!(
-                "`{name}` is not started by this supervisor; it starts {}",
-                known.join(", ")
-            ))));
-        };
-        let decision = match instance.phase {
-            Phase::Waiting => "waiting: it starts when what it needs is ready",
-            Phase::Starting | Phase::Running | Phase::Replacing => "restart after drain",
-            Phase::BackingOff | Phase::Quarantined | Phase::Stopped => "start now",
-        };
-        tracing::info!(instance = name, reason, decision, "restart asked");
-        self.step(local, Input::RestartAsked { name: name.to_owned() })?;
-        Ok(Ok(RestartAccepted { decision: decision.to_owned() }))
     }
 
     /// Ends all children in reverse start order; SIGKILL for those that outlast their phase.
@@ -252,16 +305,31 @@ impl RoleActor for SupervisorActor {
     async fn handle(&mut self, cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
         match message {
             Inbox::GetInstances(_, reply) => {
-                let mut instances = vec![own()];
-                instances.extend(self.state.instances().iter().map(shown));
+                let mut instances = vec![show::own()];
+                instances.extend(self.state.instances().iter().map(show::instance));
                 reply.send(Instances { instances });
+                Ok(())
             }
-            Inbox::RestartRole(asked, reply) => match self.restart(cx.local(), &asked.instance, &asked.reason) {
-                Ok(answer) => reply.answer(answer),
-                Err(error) => return self.give_up(error).await,
-            },
+            Inbox::RestartRole(RestartRole { instance, reason, dry_run }, reply) => {
+                let asked = Asked { instance: &instance, reason: &reason, dry_run };
+                let taken = self.order(cx.local(), Order::Restart, &asked);
+                self.answer(taken, reply).await
+            }
+            Inbox::DrainRole(DrainRole { instance, reason, dry_run }, reply) => {
+                let asked = Asked { instance: &instance, reason: &reason, dry_run };
+                let taken = self.order(cx.local(), Order::Drain, &asked);
+                self.answer(taken, reply).await
+            }
+            Inbox::ResumeRole(ResumeRole { instance, reason, dry_run }, reply) => {
+                let asked = Asked { instance: &instance, reason: &reason, dry_run };
+                let taken = self.order(cx.local(), Order::Resume, &asked);
+                self.answer(taken, reply).await
+            }
+            Inbox::ScaleRole(asked, reply) => {
+                let taken = self.scale(cx.local(), &asked);
+                self.answer(taken, reply).await
+            }
         }
-        Ok(())
     }
 
     async fn local(&mut self, cx: &Cx<Self>, message: Local) -> Result<(), ActorError> {
@@ -272,7 +340,7 @@ impl RoleActor for SupervisorActor {
                 self.look(cx.local());
                 Ok(())
             }
-            Local::Saw(all) => self.saw(cx.local(), all),
+            Local::Saw(all) => self.saw(cx.local(), &all),
         };
         match done {
             Ok(()) => Ok(()),
@@ -309,6 +377,16 @@ impl RoleActor for SupervisorActor {
 }
 
 impl SupervisorActor {
+    async fn answer(&mut self, taken: Taken, reply: Reply<OrderTaken>) -> Result<(), ActorError> {
+        match taken {
+            Ok(answer) => {
+                reply.answer(answer);
+                Ok(())
+            }
+            Err(error) => self.give_up(error).await,
+        }
+    }
+
     /// The children go first: no role outlives its supervisor.
     async fn give_up(&mut self, error: ActorError) -> Result<(), ActorError> {
         self.drain().await;
@@ -316,71 +394,6 @@ impl SupervisorActor {
     }
 }
 
-/// What the last line `ended` of a JSON log says, else its last error; `None` when the lines are no such log. Libraries
-/// complain after that line, while they are torn down.
-fn last_error(lines: &[String]) -> Option<String> {
-    let parsed = lines.iter().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let errors: Vec<_> = parsed.filter(|line| line["level"] == "ERROR").collect();
-    let error = errors.iter().find(|line| line["message"] == "ended").or(errors.first())?;
-    error["error"].as_str().or_else(|| error["message"].as_str()).map(str::to_owned)
-}
-
-/// A child's error without the class that its exit code has told.
-fn without_class(text: &str) -> &str {
-    let classes = ["error: ", "configuration: ", "broken: ", "temporary: ", "network: "];
-    classes.into_iter().find_map(|class| text.strip_prefix(class)).unwrap_or(text)
-}
-
 fn jitter() -> Jitter {
     Jitter::new(rand::rng().random_range(-1000..=1000))
-}
-
-fn own() -> InstanceReply {
-    InstanceReply {
-        name: Role::Supervisor.name().to_owned(),
-        role: Role::Supervisor.into(),
-        pid: std::process::id(),
-        owner: "self".to_owned(),
-        state: Phase::Running.name().to_owned(),
-        restarts: 0,
-        last_exit: String::new(),
-    }
-}
-
-fn shown(instance: &Instance) -> InstanceReply {
-    InstanceReply {
-        name: instance.name.clone(),
-        role: instance.role.unwrap_or(Role::Unspecified).into(),
-        pid: instance.pid.unwrap_or(0),
-        owner: "local".to_owned(),
-        state: instance.phase.name().to_owned(),
-        restarts: instance.restarts,
-        last_exit: instance.last_exit.clone(),
-    }
-}
-
-/// An error with its causes.
-fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn people_read_the_error_and_not_its_json() {
-        let ended = r#"{"level":"ERROR","message":"ended","error":"configuration: port taken"}"#;
-        let late = r#"{"level":"ERROR","message":"a library was torn down"}"#;
-        let said = |lines: &[&str]| last_error(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
-        assert_eq!(said(&[ended, late, "{}"]).as_deref().map(without_class), Some("port taken"));
-        assert_eq!(said(&["plain words", late]).as_deref(), Some("a library was torn down"));
-        assert_eq!(said(&[r#"{"level":"INFO","message":"bye"}"#, "plain words"]), None);
-    }
 }

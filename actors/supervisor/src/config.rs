@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::policy::Policy;
-
 /// What the supervisor is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,8 +22,8 @@ pub struct Config {
     /// How often the mesh is looked at when all is well.
     #[serde(with = "humantime_serde")]
     pub look: Duration,
-    /// Restart policy of all children.
-    pub restart: Policy,
+    /// Where it keeps what must outlive it: what people have ordered, and which processes it started.
+    pub state_dir: PathBuf,
 }
 
 impl Default for Config {
@@ -37,7 +35,14 @@ impl Default for Config {
             phase_budget: Duration::from_secs(2),
             look_starting: Duration::from_millis(50),
             look: Duration::from_secs(1),
-            restart: Policy::default(),
+            state_dir: PathBuf::from("."),
         }
+    }
+}
+
+impl Config {
+    /// Drains and numbers of processes.
+    pub fn desired_file(&self) -> PathBuf {
+        self.state_dir.join("supervisor.desired")
     }
 }

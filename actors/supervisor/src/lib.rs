@@ -7,10 +7,16 @@ pub mod config;
 pub mod core;
 pub mod io;
 
+pub mod supervision;
+
 mod actor;
+mod ordering;
+mod show;
+mod words;
 
 pub use actor::{Local, Plan, SupervisorActor};
 pub use config::Config;
 pub use io::child::ChildSpec;
 pub use io::console::Console;
-pub use io::look::{Peers, Seen};
+pub use io::look::{Peers, Said, Seen};
+pub use supervision::Supervision;

@@ -9,14 +9,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alys_cluster::Identity;
 use alys_cluster::testing::{Started, start};
 use alys_proto::Role;
-use alys_proto::supervisor::{GetInstances, Instance, RestartRole};
+use alys_proto::supervisor::{DrainRole, GetInstances, Instance, RestartRole, ResumeRole, ScaleRole};
 use alys_supervisor::core::input::View;
 use alys_supervisor::io::child::Children;
 use alys_supervisor::io::lifeline;
-use alys_supervisor::io::look::Looking;
-use alys_supervisor::{ChildSpec, Config, Peers, Plan, Seen, SupervisorActor};
+use alys_supervisor::io::look::{Looking, own_host};
+use alys_supervisor::{ChildSpec, Config, Peers, Plan, Said, Seen, Supervision, SupervisorActor};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const SOCKET: &str = "ALYS_TEST_SOCKET";
@@ -36,13 +37,22 @@ fn polite(directory: &Path, role: Role, after: &[Role]) -> ChildSpec {
     shell(name, Some(role), after, &script)
 }
 
+/// A child that says its arguments.
+fn forever(directory: &Path, role: Role) -> ChildSpec {
+    let script = format!("echo \"$@\" >> {}/said; while :; do sleep 0.02; done", directory.display());
+    let mut child = shell(role.name(), Some(role), &[], &script);
+    child.args.push("sh".into());
+    child
+}
+
 /// Stands for the mesh: what wrote its pid is ready.
 fn peers(directory: &Path) -> Peers {
     let directory = directory.to_owned();
     let look = move || -> Looking {
         let seen = [Role::Storage, Role::Engine, Role::Chain].into_iter().filter_map(|role| {
             let text = std::fs::read_to_string(directory.join(format!("{role}.pid"))).ok()?;
-            Some(Seen { instance: role.name().into(), pid: Some(text.trim().parse().ok()?), view: View::Working })
+            let said = Said { host: own_host(), pid: text.trim().parse().ok()?, view: View::Working };
+            Some(Seen { identity: Identity::new(role, role.name()), said: Some(said) })
         });
         Box::pin(std::future::ready(seen.collect()))
     };
@@ -52,13 +62,14 @@ fn peers(directory: &Path) -> Peers {
 fn supervisor(directory: &Path, children: Vec<ChildSpec>) -> SupervisorActor {
     let config = Config {
         log_dir: directory.join("logs"),
+        state_dir: directory.to_owned(),
         phase_budget: Duration::from_millis(500),
         look: Duration::from_millis(20),
         look_starting: Duration::from_millis(20),
         ..Config::default()
     };
     let plan = Plan { children, ..Plan::default() };
-    SupervisorActor::new(config, plan, peers(directory))
+    SupervisorActor::new(config, Supervision::default(), plan, peers(directory)).unwrap()
 }
 
 /// Asks until the instance is as wanted.
@@ -89,15 +100,58 @@ async fn a_killed_child_comes_back_and_an_asked_one_too() {
     let second = until(&started, "storage", |instance| instance.state == "running" && instance.pid != first.pid).await;
     assert_eq!((second.restarts, second.last_exit.as_str()), (1, "signal 9"));
 
-    let asked = RestartRole { instance: "storage".into(), reason: "test".into() };
+    let asked = RestartRole { instance: "storage".into(), reason: "test".into(), dry_run: false };
     started.remote.ask(asked).await.unwrap();
     let third = until(&started, "storage", |instance| instance.state == "running" && instance.pid != second.pid).await;
     assert_eq!(third.restarts, 2);
 
-    let unknown = started.remote.ask(RestartRole { instance: "nobody".into(), reason: String::new() }).await;
+    let unknown = started.remote.ask(RestartRole { instance: "nobody".into(), ..RestartRole::default() }).await;
     assert!(unknown.unwrap_err().to_string().contains("storage"), "the error says what there is");
     started.stop().await.unwrap();
     assert!(test_kill_process(pid(&third)).is_err(), "stopped with its supervisor");
+}
+
+/// What a person ordered holds for the next supervisor too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_and_a_scale_outlive_the_supervisor() {
+    let directory = tempfile::tempdir().unwrap();
+    let children = || vec![polite(directory.path(), Role::Storage, &[]), forever(directory.path(), Role::Sync)];
+    let started = start(supervisor(directory.path(), children()));
+    let storage = until(&started, "storage", |instance| instance.state == "running").await;
+
+    let dry = DrainRole { instance: "storage".into(), reason: "test".into(), dry_run: true };
+    let told = started.remote.ask(dry.clone()).await.unwrap();
+    let blocked: Vec<Role> = told.blocked.iter().map(|blocked| blocked.role()).collect();
+    assert_eq!(told.decision, "storage: drain, then keep stopped");
+    assert!(blocked.contains(&Role::Engine) && told.messages.contains(&"CommitBlock".to_owned()), "{told:?}");
+    assert_eq!(until(&started, "storage", |_| true).await, storage, "a dry run does nothing");
+
+    started.remote.ask(DrainRole { dry_run: false, ..dry }).await.unwrap();
+    started.remote.ask(ScaleRole { role: Role::Sync.into(), instances: 3, ..ScaleRole::default() }).await.unwrap();
+    until(&started, "storage", |instance| instance.state == "drained").await;
+    until(&started, "sync-3", |instance| instance.pid != 0).await;
+    let refused = started.remote.ask(RestartRole { instance: "storage".into(), ..RestartRole::default() }).await.unwrap_err();
+    assert!(refused.to_string().contains("alys resume storage"), "{refused}");
+    let refused = started.remote.ask(ScaleRole { role: Role::Storage.into(), instances: 2, ..ScaleRole::default() }).await;
+    assert!(refused.unwrap_err().to_string().contains("storage"));
+    started.stop().await.unwrap();
+
+    let again = start(supervisor(directory.path(), children()));
+    let worker = until(&again, "sync-3", |instance| instance.pid != 0).await;
+    until(&again, "storage", |instance| instance.state == "drained").await;
+    let said = std::fs::read_to_string(directory.path().join("said")).unwrap();
+    assert!(said.contains("--instance sync-3"), "{said}");
+    again.remote.ask(ResumeRole { instance: "storage".into(), ..ResumeRole::default() }).await.unwrap();
+    until(&again, "storage", |instance| instance.state == "running").await;
+    again.remote.ask(ScaleRole { role: Role::Sync.into(), instances: 1, ..ScaleRole::default() }).await.unwrap();
+    let gone = async {
+        while again.remote.ask(GetInstances {}).await.unwrap().instances.iter().any(|instance| instance.name == "sync-3") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    assert!(test_kill_process(pid(&worker)).is_err(), "scaled away");
+    again.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +184,8 @@ async fn up_fails_at_once_with_the_childs_own_words() {
     let mut actor_plan = Plan { children: vec![broken, polite(directory.path(), Role::Storage, &[])], ..Plan::default() };
     actor_plan.fail_fast = true;
     let config = Config { log_dir: directory.path().join("logs"), phase_budget: Duration::from_millis(500), ..Config::default() };
-    let ended = start(SupervisorActor::new(config, actor_plan, peers(directory.path()))).finished().await;
+    let actor = SupervisorActor::new(config, Supervision::default(), actor_plan, peers(directory.path())).unwrap();
+    let ended = start(actor).finished().await;
     let Err(alys_cluster::ActorError::Configuration(text)) = ended else { panic!("it went on") };
     assert!(text.contains("engine") && text.contains("port 8545 is taken"), "{text}");
 }

@@ -8,6 +8,7 @@ use alys_proto::{Role, Sats};
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 
+use super::orders::{OrderArgs, ScaleArgs};
 use crate::io::table::Output;
 use crate::prepare::keys::Kind;
 
@@ -52,8 +53,14 @@ pub enum Command {
     Governance(Governance),
     /// Show every role: process, mailbox, health, head
     Status(Status),
-    /// Restart an instance that the supervisor started, also a quarantined one
-    Restart(Restart),
+    /// Drain a role or an instance and start it again; also ends a quarantine
+    Restart(OrderArgs),
+    /// Let a role or an instance finish what it has begun, and keep it stopped
+    Drain(OrderArgs),
+    /// End a drain or a quarantine
+    Resume(OrderArgs),
+    /// Run so many processes of a role: `alys scale sync 3`
+    Scale(ScaleArgs),
     /// Look inside running roles
     #[command(subcommand)]
     Debug(Debug),
@@ -175,16 +182,6 @@ pub struct Status {
     /// Wait at most so many seconds until all are ready; exit 75 if they are not
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
-}
-
-/// `alys restart`.
-#[derive(Clone, Debug, Args)]
-pub struct Restart {
-    /// Instance, as `alys status` names it
-    pub instance: String,
-    /// Why, for the log
-    #[arg(long, default_value = "asked on the command line")]
-    pub reason: String,
 }
 
 /// `alys debug`.

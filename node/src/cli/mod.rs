@@ -6,6 +6,7 @@ mod debug;
 mod evm;
 mod generate;
 mod keys;
+pub mod orders;
 mod peg_in;
 mod peg_out;
 mod pegs;
@@ -50,7 +51,10 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Governance(args) => return role::governance(&place, &args),
         Command::Up(args) => up::run(&place, &args),
         Command::Status(args) => return runtime()?.block_on(status::run(&place, &args)),
-        Command::Restart(args) => runtime()?.block_on(status::restart(&place, &args)),
+        Command::Restart(args) => runtime()?.block_on(orders::restart(&place, &args)),
+        Command::Drain(args) => runtime()?.block_on(orders::drain(&place, &args)),
+        Command::Resume(args) => runtime()?.block_on(orders::resume(&place, &args)),
+        Command::Scale(args) => runtime()?.block_on(orders::scale(&place, &args)),
         Command::Debug(args) => runtime()?.block_on(debug::run(&place, &args)),
         Command::PegIn(args) => runtime()?.block_on(peg_in::run(&place, &args)),
         Command::PegOut(args) => runtime()?.block_on(peg_out::run(&place, &args)),

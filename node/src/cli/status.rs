@@ -1,4 +1,4 @@
-//! `alys status` and `alys restart`.
+//! `alys status`.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use alys_cluster::{Cluster, Health, Observed, attach, exit};
 use alys_proto::Role;
 use alys_proto::cluster::Observation;
 use alys_proto::role::ROLES;
-use alys_proto::supervisor::{self, GetInstances, Instance, RestartRole};
+use alys_proto::supervisor::{self, GetInstances, Instance};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::args::{Place, Restart, Status};
+use super::args::{Place, Status};
 use crate::failure::{Failure, Outcome};
 use crate::io::table::{Output, json, print, table};
 
@@ -81,18 +81,6 @@ pub(super) async fn run(place: &Place, args: &Status) -> Outcome<u8> {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-}
-
-pub(super) async fn restart(place: &Place, args: &Restart) -> Outcome {
-    let cluster = join(place).await?;
-    let asked = RestartRole { instance: args.instance.clone(), reason: args.reason.clone() };
-    let accepted = cluster
-        .remote::<supervisor::Inbox>()
-        .ask(asked)
-        .await
-        .map_err(|refused| if refused.is_passing() { Failure::temporary(refused) } else { Failure::usage(refused) })?;
-    print(&format!("{}: {}\n", args.instance, accepted.decision));
-    Ok(())
 }
 
 /// Joins the mesh of the node as a hidden node.

@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub local: LocalConfig,
     /// The supervisor role.
     pub supervisor: alys_supervisor::Config,
+    /// Who restarts which role, and how patiently.
+    pub supervision: alys_supervisor::Supervision,
     /// The storage role.
     pub storage: alys_storage::Config,
     /// The engine role.
@@ -80,6 +82,7 @@ impl Default for NodeConfig {
             cluster: ClusterConfig::default(),
             local: LocalConfig::default(),
             supervisor: alys_supervisor::Config::default(),
+            supervision: alys_supervisor::Supervision::default(),
             storage: alys_storage::Config::default(),
             engine: alys_engine::Config::default(),
             chain: alys_chain::Config::default(),

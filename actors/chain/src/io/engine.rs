@@ -12,6 +12,9 @@ use alys_proto::{Refused, common, engine, storage};
 
 use crate::core::{EngineFailure, Execution, Template, TemplateRequest};
 
+/// A handler may wait so long for another task that replays blocks.
+const LONGEST_REPLAY: Duration = Duration::from_secs(600);
+
 /// Blocks per question to storage while catching up.
 const BLOCKS_PER_READ: u32 = 64;
 
@@ -103,7 +106,10 @@ impl EngineDoor {
 
     /// Executes and commits the blocks of storage that the engine lacks.
     pub(crate) async fn catch_up(&self) -> Result<(), EngineFailure> {
+        // Another task may be replaying thousands of blocks; each of them is a question with a deadline of its own.
+        let waiting = alys_cluster::waiting_for("engine to catch up", LONGEST_REPLAY);
         let _one_at_a_time = self.catching_up.lock().await;
+        drop(waiting);
         loop {
             let head = self.head().await.map_err(failure)?;
             let stored = self.storage.ask(storage::GetHead {}).await.map_err(failure)?;

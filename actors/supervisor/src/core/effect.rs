@@ -32,6 +32,8 @@ pub enum Effect {
         /// The wait.
         after: Duration,
     },
+    /// It was scaled away and is gone.
+    Forget(String),
     /// Something people want to know.
     Report(Report),
 }
@@ -52,8 +54,10 @@ pub enum Report {
         /// When.
         after: Duration,
     },
-    /// It ended and stays so.
+    /// It ended by itself and stays so.
     Stopped(String),
+    /// It ended as asked and is kept stopped.
+    Drained(String),
     /// It needs a person.
     Quarantined {
         /// Instance.

@@ -25,6 +25,10 @@ pub enum Ending {
     Signal(i32),
     /// It could not be started at all.
     NotStarted,
+    /// It was not our child (adopted), so nobody told us how.
+    Unknown,
+    /// It lived without progress until it was killed.
+    Wedged,
 }
 
 impl fmt::Display for Ending {
@@ -33,6 +37,8 @@ impl fmt::Display for Ending {
             Self::Code(code) => write!(f, "exit {code} ({})", meaning(*code)),
             Self::Signal(signal) => write!(f, "signal {signal}"),
             Self::NotStarted => f.write_str("could not be started"),
+            Self::Unknown => f.write_str("ended; its exit code is not known"),
+            Self::Wedged => f.write_str("no progress"),
         }
     }
 }

@@ -1,15 +1,25 @@
 //! What enters the state machine.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+
+use alys_proto::Role;
 
 use super::exit::Ending;
+use super::instance::Instance;
 use super::verdict::Jitter;
 
 /// What the supervisor learns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Input {
-    /// The supervisor itself is up.
+    /// The supervisor itself is up, and has adopted what already ran.
     Begin,
+    /// A process of a supervisor before this one runs on.
+    Adopted {
+        /// Instance.
+        name: String,
+        /// Its process.
+        pid: u32,
+    },
     /// A process was started.
     Spawned {
         /// Instance.
@@ -33,14 +43,12 @@ pub enum Input {
         /// Which of its waits; older ones are void.
         turn: u64,
     },
-    /// What the mesh shows of an instance.
-    Seen {
-        /// Instance.
-        name: String,
-        /// Process that says so: an old incarnation's view counts for nothing. `None`: it said nothing.
-        pid: Option<u32>,
-        /// What it shows.
-        view: View,
+    /// What the mesh shows now.
+    Looked {
+        /// Every process that answered.
+        sights: Vec<Sight>,
+        /// Roles that are ready and not ours to start.
+        elsewhere: BTreeSet<Role>,
         /// Randomness for a wait.
         jitter: Jitter,
     },
@@ -49,15 +57,43 @@ pub enum Input {
         /// Instance.
         name: String,
     },
+    /// A person wants it stopped, and kept so.
+    DrainAsked {
+        /// Instance.
+        name: String,
+    },
+    /// A person ends a drain or a quarantine.
+    ResumeAsked {
+        /// Instance.
+        name: String,
+    },
+    /// One more instance is wanted.
+    Added(Box<Instance>),
+    /// An instance is not wanted any more.
+    Removed {
+        /// Instance.
+        name: String,
+    },
+}
+
+/// A process that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Instance.
+    pub name: String,
+    /// Process: an old incarnation's answer counts for nothing.
+    pub pid: u32,
+    /// What it shows.
+    pub view: View,
 }
 
 /// How the mesh sees a live process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
-    /// Not ready yet.
+    /// Not ready yet, or on its way out.
     Starting,
     /// Ready, or degraded: it works.
     Working,
-    /// No progress for so long, as far as the observer knows (zero: it just does not answer).
-    Stuck(Duration),
+    /// It says that it makes no progress, and why.
+    Wedged(String),
 }

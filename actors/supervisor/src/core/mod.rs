@@ -1,9 +1,14 @@
 //! Rules without clock, processes or randomness.
 
+pub mod desired;
 pub mod drain;
 pub mod effect;
 pub mod exit;
+pub mod impact;
 pub mod input;
+pub mod instance;
+pub mod orders;
+pub mod owner;
 pub mod policy;
 pub mod state;
 pub mod verdict;

@@ -4,105 +4,40 @@
 //! waiting ─deps ready→ starting ─seen ready→ running
 //!    ↑                     └────── ended ───────┤
 //!    └──── backing-off ←── Restart ── verdict ←─┘── Escalate → quarantined, Stop → stopped
+//! any ─DrainAsked→ draining → drained ─ResumeAsked→ starting
 //! ```
-//! `RestartAsked` leaves every state, quarantine included. A drain is not here: see [`super::drain`].
+//! `RestartAsked` and `ResumeAsked` leave quarantine, only `ResumeAsked` leaves a drain. The end of everything is not here:
+//! see [`super::drain`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alys_proto::Role;
 
 use super::effect::{Effect, Report};
 use super::exit::Ending;
-use super::input::{Input, View};
-use super::policy::Policy;
+use super::input::{Input, Sight, View};
+pub use super::instance::{Instance, Next, Phase};
 use super::verdict::{Decision, History, Jitter, Moment, Observation, Verdict, decide};
 
-/// What a child does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// What it needs is not ready.
-    Waiting,
-    /// Started, not ready.
-    Starting,
-    /// Ready.
-    Running,
-    /// Told to end; starts again at once.
-    Replacing,
-    /// Ended; starts again after a wait.
-    BackingOff,
-    /// Ended; only a person starts it again.
-    Quarantined,
-    /// Done.
-    Stopped,
-}
-
-impl Phase {
-    /// As shown to people and in `GetInstances`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Replacing => "replacing",
-            Self::BackingOff => "backing-off",
-            Self::Quarantined => "quarantined",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// One child.
-#[derive(Clone, Debug)]
-pub struct Instance {
-    /// "storage", "sync-2", "governance-1".
-    pub name: String,
-    /// `None`: a plain process, ready when it has lived for a moment.
-    pub role: Option<Role>,
-    /// What must be ready before its first start.
-    pub after: Vec<Role>,
-    /// What it does now.
-    pub phase: Phase,
-    /// Its process, while there is one.
-    pub pid: Option<u32>,
-    /// Starts after the first.
-    pub restarts: u32,
-    /// How it ended last, as text.
-    pub last_exit: String,
-    history: History,
-    stuck_since: Option<Moment>,
-    turn: u64,
-}
-
-impl Instance {
-    /// A child that has not been started.
-    pub fn new(name: impl Into<String>, role: Option<Role>, after: &[Role]) -> Self {
-        Self {
-            name: name.into(),
-            role,
-            after: after.to_vec(),
-            phase: Phase::Waiting,
-            pid: None,
-            restarts: 0,
-            last_exit: String::new(),
-            history: History::default(),
-            stuck_since: None,
-            turn: 0,
-        }
-    }
-}
+/// Silence that one look may add. A supervisor that was frozen itself must not blame the others for it.
+const MOST_PER_LOOK: Duration = Duration::from_secs(3);
 
 /// All children.
 #[derive(Clone, Debug)]
 pub struct State {
-    policy: Policy,
     instances: Vec<Instance>,
+    /// Roles that are ready and not ours: another host's, or owned by a platform.
+    elsewhere: BTreeSet<Role>,
+    last_look: Moment,
     announced: bool,
+    begun: bool,
 }
 
 impl State {
     /// Nothing runs yet.
-    pub fn new(policy: Policy, instances: Vec<Instance>) -> Self {
-        Self { policy, instances, announced: false }
+    pub fn new(instances: Vec<Instance>) -> Self {
+        Self { instances, elsewhere: BTreeSet::new(), last_look: Duration::ZERO, announced: false, begun: false }
     }
 
     /// The children, in start order.
@@ -119,15 +54,24 @@ impl State {
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Begin => {}
-            Input::Spawned { name, pid } => self.spawned(&name, pid, &mut effects),
+            Input::Begin => self.begun = true,
+            Input::Adopted { name, pid } => self.adopted(now, &name, pid),
+            Input::Spawned { name, pid } => self.spawned(now, &name, pid, &mut effects),
             Input::Ended { name, ending, jitter } => self.ended(now, &name, ending, jitter, &mut effects),
             Input::Due { name, turn } => self.due(now, &name, turn, &mut effects),
-            Input::Seen { name, pid, view, jitter } => self.seen(now, &name, pid, view, jitter, &mut effects),
+            Input::Looked { sights, elsewhere, jitter } => self.looked(now, &sights, elsewhere, jitter, &mut effects),
             Input::RestartAsked { name } => self.restart_asked(&name, &mut effects),
+            Input::DrainAsked { name } => self.end_asked(&name, Next::Drained, &mut effects),
+            Input::ResumeAsked { name } => self.resume_asked(&name, &mut effects),
+            Input::Added(instance) => self.added(*instance),
+            Input::Removed { name } => self.end_asked(&name, Next::Removed, &mut effects),
         }
-        self.start_what_can(&mut effects);
-        if !self.announced && self.instances.iter().all(|instance| instance.phase == Phase::Running) {
+        self.instances.retain(|instance| !effects.contains(&Effect::Forget(instance.name.clone())));
+        if self.begun {
+            self.start_what_can(&mut effects);
+        }
+        let is_settled = |instance: &Instance| matches!(instance.phase, Phase::Running | Phase::Drained);
+        if self.begun && !self.announced && self.instances.iter().all(is_settled) {
             self.announced = true;
             effects.push(Effect::Report(Report::AllReady));
         }
@@ -139,47 +83,58 @@ impl State {
     }
 
     fn start_what_can(&mut self, effects: &mut Vec<Effect>) {
-        let ready: Vec<Role> = self
-            .instances
-            .iter()
-            .filter(|instance| instance.phase == Phase::Running)
-            .filter_map(|instance| instance.role)
-            .collect();
+        let running = self.instances.iter().filter(|instance| instance.phase == Phase::Running);
+        let ready: BTreeSet<Role> = running.filter_map(|instance| instance.role).chain(self.elsewhere.iter().copied()).collect();
         for instance in &mut self.instances {
             let can = instance.after.iter().all(|role| ready.contains(role));
             if instance.phase == Phase::Waiting && can {
-                instance.phase = Phase::Starting;
-                effects.push(Effect::Spawn(instance.name.clone()));
+                instance.start(effects);
             }
         }
     }
 
-    fn spawned(&mut self, name: &str, pid: u32, effects: &mut Vec<Effect>) {
-        let settle = self.policy.settle;
+    fn added(&mut self, instance: Instance) {
+        match self.find(&instance.name) {
+            // Scaled away and back before its process was gone.
+            Some(leaving) if leaving.is_leaving() => {
+                (leaving.next, leaving.phase) = (Some(Next::Start(Duration::ZERO)), Phase::Replacing);
+            }
+            Some(_) => {}
+            None => self.instances.push(instance),
+        }
+    }
+
+    fn adopted(&mut self, now: Moment, name: &str, pid: u32) {
+        if let Some(instance) = self.find(name) {
+            (instance.phase, instance.pid, instance.started) = (Phase::Starting, Some(pid), now);
+        }
+    }
+
+    fn spawned(&mut self, now: Moment, name: &str, pid: u32, effects: &mut Vec<Effect>) {
         let Some(instance) = self.find(name) else { return };
-        instance.pid = Some(pid);
-        if instance.role.is_none() {
-            wake(instance, settle, effects);
+        (instance.pid, instance.started) = (Some(pid), now);
+        if instance.is_told_to_end() {
+            instance.terminate(pid, effects);
+        } else if instance.role.is_none() {
+            instance.wake(instance.policy.settle, effects);
         }
     }
 
     fn ended(&mut self, now: Moment, name: &str, ending: Ending, jitter: Jitter, effects: &mut Vec<Effect>) {
-        let policy = self.policy.clone();
         let Some(instance) = self.find(name) else { return };
         instance.pid = None;
-        instance.stuck_since = None;
         instance.last_exit = ending.to_string();
-        if instance.phase == Phase::Replacing {
-            start_again(instance, effects);
+        if instance.is_told_to_end() {
+            instance.arrive(effects);
             return;
         }
-        instance.history.failed(&policy, now);
-        let verdict = decide(&policy, &instance.history, Observation::Ended(ending), now, jitter);
+        instance.history.failed(&instance.policy, now);
+        let verdict = decide(&instance.policy, &instance.history, Observation::Ended(ending), now, jitter);
         instance.history.record(&verdict, now);
         match verdict.decision {
             Decision::Restart { after } => {
                 instance.phase = Phase::BackingOff;
-                wake(instance, after, effects);
+                instance.wake(after, effects);
                 effects.push(Effect::Report(Report::Restarting { name: name.to_owned(), why: ending.to_string(), after }));
             }
             Decision::Stop | Decision::Resume => {
@@ -199,92 +154,102 @@ impl State {
             return;
         }
         match (instance.phase, instance.pid) {
-            (Phase::BackingOff, _) => start_again(instance, effects),
-            (Phase::Starting, Some(_)) if instance.role.is_none() => ready(instance, now, effects),
-            (Phase::Replacing, Some(pid)) => effects.push(Effect::Kill { name: name.to_owned(), pid }),
+            (Phase::BackingOff, _) => instance.start_again(effects),
+            (Phase::Starting, Some(_)) if instance.role.is_none() => instance.ready(now, effects),
+            (Phase::Replacing | Phase::Draining, Some(pid)) => effects.push(Effect::Kill { name: name.to_owned(), pid }),
             _ => {}
         }
     }
 
-    fn seen(&mut self, now: Moment, name: &str, pid: Option<u32>, view: View, jitter: Jitter, effects: &mut Vec<Effect>) {
-        let policy = self.policy.clone();
-        let Some(instance) = self.find(name) else { return };
-        let Some(own) = instance.pid else { return };
-        // What said nothing can only be ours when ours has been seen before.
-        if pid.is_some_and(|pid| pid != own) || (pid.is_none() && instance.phase != Phase::Running) {
-            return;
-        }
-        match view {
-            View::Starting => {}
-            View::Working => {
-                instance.stuck_since = None;
-                ready(instance, now, effects);
+    /// What the mesh shows of all. One that is not shown, or by another process, is silent.
+    fn looked(&mut self, now: Moment, sights: &[Sight], elsewhere: BTreeSet<Role>, jitter: Jitter, effects: &mut Vec<Effect>) {
+        let since = now.saturating_sub(self.last_look).min(MOST_PER_LOOK);
+        (self.last_look, self.elsewhere) = (now, elsewhere);
+        for instance in &mut self.instances {
+            let (Some(pid), Some(_)) = (instance.pid, instance.role) else { continue };
+            if instance.is_told_to_end() {
+                continue;
             }
-            View::Stuck(_) if instance.phase == Phase::Replacing => {}
-            View::Stuck(known) => {
-                let since = *instance.stuck_since.get_or_insert(now);
-                let span = now.saturating_sub(since).max(known);
-                let verdict = decide(&policy, &instance.history, Observation::Stuck(span), now, jitter);
-                self.replace_stuck(now, name, own, verdict, effects);
-            }
-        }
-    }
-
-    /// A live process that makes no progress: end it; the wait is served by the time it takes to end.
-    fn replace_stuck(&mut self, now: Moment, name: &str, pid: u32, verdict: Verdict, effects: &mut Vec<Effect>) {
-        let grace = self.policy.grace;
-        let Some(instance) = self.find(name) else { return };
-        match verdict.decision {
-            Decision::Resume | Decision::Stop => {}
-            Decision::Restart { after } => {
-                instance.history.record(&verdict, now);
-                replace(instance, pid, grace, effects);
-                effects.push(Effect::Report(Report::Restarting { name: name.to_owned(), why: "no progress".into(), after }));
-            }
-            Decision::Escalate => {
-                // It is stuck again and again: it keeps its process, so that a person can look into it.
+            let sight = sights.iter().find(|sight| sight.name == instance.name && sight.pid == pid);
+            match sight.map(|sight| &sight.view) {
+                Some(View::Starting) => instance.silent = Duration::ZERO,
+                Some(View::Working) => instance.ready(now, effects),
+                Some(View::Wedged(why)) => no_progress(instance, now, Observation::Wedged, why, jitter, effects),
+                None => {
+                    instance.silent = instance.silent.saturating_add(since);
+                    is_silent(instance, now, jitter, effects);
+                }
             }
         }
     }
 
     fn restart_asked(&mut self, name: &str, effects: &mut Vec<Effect>) {
-        let grace = self.policy.grace;
         let Some(instance) = self.find(name) else { return };
-        instance.history = History::default();
-        match (instance.phase, instance.pid) {
-            (Phase::Replacing | Phase::Waiting, _) => {}
-            (_, Some(pid)) => replace(instance, pid, grace, effects),
-            // Asked to spawn but not spawned yet: it is starting anyway.
-            (Phase::Starting, None) => {}
-            (_, None) => start_again(instance, effects),
+        match instance.phase {
+            Phase::Waiting | Phase::Drained | Phase::Draining => {}
+            _ => {
+                instance.history = History::default();
+                instance.end(Next::Start(Duration::ZERO), false, effects);
+            }
+        }
+    }
+
+    fn end_asked(&mut self, name: &str, next: Next, effects: &mut Vec<Effect>) {
+        let Some(instance) = self.find(name) else { return };
+        if instance.is_leaving() || (instance.phase == Phase::Drained && next == Next::Drained) {
+            return;
+        }
+        instance.end(next, false, effects);
+    }
+
+    fn resume_asked(&mut self, name: &str, effects: &mut Vec<Effect>) {
+        let Some(instance) = self.find(name) else { return };
+        match instance.phase {
+            Phase::Draining if !instance.is_leaving() => {
+                (instance.next, instance.phase) = (Some(Next::Start(Duration::ZERO)), Phase::Replacing);
+            }
+            Phase::Quarantined | Phase::Drained | Phase::Stopped | Phase::BackingOff => {
+                instance.history = History::default();
+                instance.end(Next::Start(Duration::ZERO), false, effects);
+            }
+            _ => {}
         }
     }
 }
 
-fn ready(instance: &mut Instance, now: Moment, effects: &mut Vec<Effect>) {
-    instance.history.ready(now);
+/// A process that has joined is wedged when it is silent for too long; one that is on its way has longer.
+fn is_silent(instance: &mut Instance, now: Moment, jitter: Jitter, effects: &mut Vec<Effect>) {
     if instance.phase == Phase::Starting {
-        instance.phase = Phase::Running;
-        effects.push(Effect::Report(Report::Ready(instance.name.clone())));
+        if now.saturating_sub(instance.started) >= instance.policy.join_within {
+            no_progress(instance, now, Observation::Wedged, "it did not join the mesh in time", jitter, effects);
+        }
+        return;
     }
+    let silent = instance.silent;
+    let why = format!("it has said nothing for {:.1} s", silent.as_secs_f64());
+    no_progress(instance, now, Observation::Silent(silent), &why, jitter, effects);
 }
 
-fn start_again(instance: &mut Instance, effects: &mut Vec<Effect>) {
-    instance.phase = Phase::Starting;
-    instance.restarts = instance.restarts.saturating_add(1);
-    instance.turn = instance.turn.wrapping_add(1);
-    effects.push(Effect::Spawn(instance.name.clone()));
-}
-
-fn replace(instance: &mut Instance, pid: u32, grace: Duration, effects: &mut Vec<Effect>) {
-    instance.phase = Phase::Replacing;
-    effects.push(Effect::Terminate { name: instance.name.clone(), pid });
-    wake(instance, grace, effects);
-}
-
-fn wake(instance: &mut Instance, after: Duration, effects: &mut Vec<Effect>) {
-    instance.turn = instance.turn.wrapping_add(1);
-    effects.push(Effect::Wake { name: instance.name.clone(), turn: instance.turn, after });
+/// A live process without progress: ended by force, for it can do nothing orderly any more.
+fn no_progress(instance: &mut Instance, now: Moment, seen: Observation, why: &str, jitter: Jitter, effects: &mut Vec<Effect>) {
+    let verdict: Verdict = decide(&instance.policy, &instance.history, seen, now, jitter);
+    if matches!(verdict.decision, Decision::Resume | Decision::Stop) {
+        return;
+    }
+    instance.history.failed(&instance.policy, now);
+    let verdict = decide(&instance.policy, &instance.history, seen, now, jitter);
+    instance.history.record(&verdict, now);
+    let name = instance.name.clone();
+    match verdict.decision {
+        Decision::Restart { after } => {
+            instance.end(Next::Start(after), true, effects);
+            effects.push(Effect::Report(Report::Restarting { name, why: format!("no progress: {why}"), after }));
+        }
+        _ => {
+            instance.end(Next::Quarantined, true, effects);
+            effects.push(Effect::Report(Report::Quarantined { name, ending: Ending::Wedged }));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! Pure verdicts: (policy, history, observation) → what to do with one instance.
 //!
-//! | observation | strategy | within the limit | over the limit |
-//! |---|---|---|---|
-//! | exit 80 | immediate | Restart now | as exit 75 over the limit |
-//! | exit 75 | circuit breaker | Restart after backoff | Restart after cool-down (open), then one try (half-open) |
-//! | exit 64, 78 | escalation | Escalate | Escalate |
-//! | exit 0 | – | Stop | Stop |
-//! | other exit, signal, not started | backoff | Restart after backoff | Escalate |
-//! | alive, ready or degraded | – | Resume | Resume |
-//! | alive, no progress for `wedged_after` | backoff | Restart after backoff | Escalate |
+//! | observation | strategy (default) |
+//! |---|---|
+//! | exit 80 | `on_restart_me` (immediate) |
+//! | exit 75 | `on_temporary` (circuit breaker) |
+//! | exit 64, 78 | `on_configuration` (escalation) |
+//! | other exit, signal, not started | `on_failure` (backoff) |
+//! | alive, and says that it makes no progress | `on_wedged` (backoff) |
+//! | alive, silent for `wedged_after` | `on_wedged` (backoff) |
+//! | exit 0 | none: Stop |
+//! | alive | none: Resume |
+//!
+//! | strategy | within the limit | over the limit |
+//! |---|---|---|
+//! | immediate | Restart now | as circuit breaker |
+//! | backoff | Restart after a wait that doubles | Escalate |
+//! | circuit breaker | Restart after the same wait | Restart after cool-down (open), then one try (half-open) |
+//! | escalation | Escalate | Escalate |
 //!
 //! The limit is `max_restarts` within `window`. Half-open and failing again waits for another cool-down.
 
@@ -16,6 +24,7 @@ use std::time::Duration;
 
 use super::exit::{self, Ending};
 use super::policy::Policy;
+pub use super::policy::Strategy;
 
 /// A moment, counted from the supervisor's start.
 pub type Moment = Duration;
@@ -36,19 +45,6 @@ pub enum Decision {
     Escalate,
 }
 
-/// The seed's four restart strategies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Nothing is wrong with it.
-    Immediate,
-    /// It failed by itself and may again.
-    Backoff,
-    /// What it needs is away; trying harder makes that worse.
-    CircuitBreaker,
-    /// It will fail in the same way until something is changed.
-    Escalation,
-}
-
 /// A decision and how it came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -67,8 +63,10 @@ pub enum Observation {
     Ended(Ending),
     /// Its process lives and makes progress.
     Alive,
-    /// Its process lives but has made no progress for so long.
-    Stuck(Duration),
+    /// Its process lives and says that it makes no progress.
+    Wedged,
+    /// Its process lives but has said nothing for so long.
+    Silent(Duration),
 }
 
 /// A number in [-1000, 1000], drawn by the shell: how far a wait is varied, in thousandths of the policy's jitter.
@@ -150,11 +148,12 @@ pub fn decide(policy: &Policy, history: &History, observation: Observation, now:
 fn strategy(policy: &Policy, observation: Observation) -> Option<Strategy> {
     match observation {
         Observation::Alive | Observation::Ended(Ending::Code(exit::DONE)) => None,
-        Observation::Stuck(span) if span < policy.wedged_after => None,
-        Observation::Ended(Ending::Code(exit::RESTART)) => Some(Strategy::Immediate),
-        Observation::Ended(Ending::Code(exit::TEMPORARY)) => Some(Strategy::CircuitBreaker),
-        Observation::Ended(Ending::Code(exit::USAGE | exit::CONFIGURATION)) => Some(Strategy::Escalation),
-        Observation::Ended(_) | Observation::Stuck(_) => Some(Strategy::Backoff),
+        Observation::Silent(span) if span < policy.wedged_after => None,
+        Observation::Wedged | Observation::Silent(_) => Some(policy.on_wedged),
+        Observation::Ended(Ending::Code(exit::RESTART)) => Some(policy.on_restart_me),
+        Observation::Ended(Ending::Code(exit::TEMPORARY)) => Some(policy.on_temporary),
+        Observation::Ended(Ending::Code(exit::USAGE | exit::CONFIGURATION)) => Some(policy.on_configuration),
+        Observation::Ended(_) => Some(policy.on_failure),
     }
 }
 

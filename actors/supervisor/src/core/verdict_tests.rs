@@ -41,8 +41,9 @@ fn first_failure_by_the_table() {
         (Observation::Ended(Ending::Signal(9)), first, Some(Strategy::Backoff)),
         (Observation::Ended(Ending::NotStarted), first, Some(Strategy::Backoff)),
         (Observation::Alive, Decision::Resume, None),
-        (Observation::Stuck(9 * SECOND), Decision::Resume, None),
-        (Observation::Stuck(10 * SECOND), first, Some(Strategy::Backoff)),
+        (Observation::Silent(4 * SECOND), Decision::Resume, None),
+        (Observation::Silent(5 * SECOND), first, Some(Strategy::Backoff)),
+        (Observation::Wedged, first, Some(Strategy::Backoff)),
     ];
     for (observation, decision, strategy) in table {
         let verdict = at_once(&History::default(), observation);
@@ -60,6 +61,37 @@ fn over_the_limit_by_the_table() {
         let open = at_once(&history, ended(code));
         assert_eq!(open.decision, Decision::Restart { after: Duration::from_secs(30) });
         assert!(open.opens_circuit);
+    }
+}
+
+#[test]
+fn each_strategy_can_be_chosen_for_each_failure() {
+    let history = after_restarts(5, SECOND);
+    for strategy in [Strategy::Immediate, Strategy::Backoff, Strategy::CircuitBreaker, Strategy::Escalation] {
+        let policy = Policy {
+            on_restart_me: strategy,
+            on_temporary: strategy,
+            on_configuration: strategy,
+            on_failure: strategy,
+            on_wedged: strategy,
+            ..Policy::default()
+        };
+        let failures = [ended(exit::RESTART), ended(exit::TEMPORARY), ended(exit::CONFIGURATION), ended(9), Observation::Wedged];
+        for observation in failures {
+            let verdict = |history| decide(&policy, history, observation, SECOND, Jitter::default());
+            let expected = match strategy {
+                Strategy::Immediate => {
+                    (Decision::Restart { after: Duration::ZERO }, Decision::Restart { after: policy.cool_down })
+                }
+                Strategy::Backoff => (Decision::Restart { after: policy.first_delay }, Decision::Escalate),
+                Strategy::CircuitBreaker => {
+                    (Decision::Restart { after: policy.first_delay }, Decision::Restart { after: policy.cool_down })
+                }
+                Strategy::Escalation => (Decision::Escalate, Decision::Escalate),
+            };
+            let decided = (verdict(&History::default()).decision, verdict(&history).decision);
+            assert_eq!(decided, expected, "{strategy:?} for {observation:?}");
+        }
     }
 }
 

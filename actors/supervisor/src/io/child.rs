@@ -30,6 +30,17 @@ pub struct ChildSpec {
     pub args: Vec<OsString>,
 }
 
+impl ChildSpec {
+    /// The same program as another instance of its role.
+    pub fn named(&self, name: &str) -> Self {
+        let mut spec = Self { name: name.to_owned(), ..self.clone() };
+        if name != self.name {
+            spec.args.extend(["--instance".into(), name.into()]);
+        }
+        spec
+    }
+}
+
 /// What happens to children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildEvent {
@@ -57,6 +68,9 @@ pub type Events = Arc<dyn Fn(ChildEvent) + Send + Sync>;
 /// The children of this process.
 pub struct Children {
     specs: HashMap<String, (ChildSpec, Output)>,
+    directory: PathBuf,
+    limit: u64,
+    verbose: bool,
     /// The write ends of the lifelines; dropping one ends its child.
     lifelines: HashMap<String, (u32, ChildStdin)>,
     /// Processes that have not been reaped: exactly these may be signalled.
@@ -92,16 +106,38 @@ impl Children {
         verbose: bool,
         events: Events,
     ) -> Result<Self, ChildError> {
-        let mut prepared = HashMap::new();
+        let mut children = Self {
+            specs: HashMap::new(),
+            directory: directory.to_owned(),
+            limit,
+            verbose,
+            lifelines: HashMap::new(),
+            alive: watch::Sender::new(BTreeSet::new()),
+            events,
+        };
         for spec in specs {
-            let output = Output::open(directory, &spec.name, limit, verbose).map_err(|source| ChildError::Log {
-                name: spec.name.clone(),
-                directory: directory.to_owned(),
-                source,
-            })?;
-            prepared.insert(spec.name.clone(), (spec, output));
+            children.add(spec)?;
         }
-        Ok(Self { specs: prepared, lifelines: HashMap::new(), alive: watch::Sender::new(BTreeSet::new()), events })
+        Ok(children)
+    }
+
+    /// Takes one more child in; nothing is started yet.
+    ///
+    /// # Errors
+    /// Its log file cannot be opened.
+    pub fn add(&mut self, spec: ChildSpec) -> Result<(), ChildError> {
+        let output = Output::open(&self.directory, &spec.name, self.limit, self.verbose).map_err(|source| ChildError::Log {
+            name: spec.name.clone(),
+            directory: self.directory.clone(),
+            source,
+        })?;
+        self.specs.insert(spec.name.clone(), (spec, output));
+        Ok(())
+    }
+
+    /// Forgets a child that has ended.
+    pub fn forget(&mut self, name: &str) {
+        self.specs.remove(name);
     }
 
     /// Starts a child; the outcome comes as an event. The caller's thread must live as long as the child may, because

@@ -30,9 +30,10 @@ impl Console {
             Report::Restarting { name, why, after } => {
                 format!("{name} ended ({why}); starting it again in {} ms", after.as_millis())
             }
+            Report::Drained(name) => format!("{name} is drained and stays stopped until `alys resume {name}`"),
             Report::Stopped(name) => format!("{name} has stopped"),
             Report::Quarantined { name, ending } => {
-                format!("{name} is quarantined ({ending}); `alys restart {name}` tries it again{}", hint(*ending))
+                format!("{name} is quarantined ({ending}); `alys resume {name}` tries it again{}", hint(*ending))
             }
         };
         self.line(now, &text);

@@ -5,21 +5,30 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alys_cluster::{Cluster, Health, Observed};
+use alys_cluster::{Cluster, Health, Identity, Observed};
 use alys_proto::cluster::Observation;
 
 use crate::core::input::View;
 
-/// An instance that has not answered its inspector's question by then is shown as stuck.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// Who has not answered its inspector's question by then has said nothing in this look.
+const DEADLINE: Duration = Duration::from_secs(1);
 
-/// One instance.
+/// One instance that the mesh knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its name.
-    pub instance: String,
-    /// Its process, when it said.
-    pub pid: Option<u32>,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it said; `None`: nothing.
+    pub said: Option<Said>,
+}
+
+/// What an instance said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its host.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
     /// How it is.
     pub view: View,
 }
@@ -45,20 +54,21 @@ impl From<&Cluster> for Peers {
     }
 }
 
+/// The name of this host, as in [`Said::host`].
+pub fn own_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 fn seen(observed: &Observed) -> Seen {
-    let instance = observed.identity.instance.clone();
-    match &observed.observation {
-        Ok(observation) => Seen { instance, pid: Some(observation.pid), view: view(observation) },
-        Err(_) => Seen { instance, pid: None, view: View::Stuck(Duration::ZERO) },
-    }
+    let said = observed.observation.as_ref().ok();
+    let said = said.map(|said| Said { host: said.host.clone(), pid: said.pid, view: view(said) });
+    Seen { identity: observed.identity.clone(), said }
 }
 
 fn view(observation: &Observation) -> View {
-    let busy = observation.mailbox.as_ref().map_or(0, |mailbox| mailbox.busy_millis);
-    let busy = Duration::from_millis(busy);
     match observation.health() {
         Health::Unspecified | Health::Starting | Health::Draining => View::Starting,
-        Health::Wedged => View::Stuck(busy),
+        Health::Wedged => View::Wedged(observation.health_reason.clone()),
         Health::Ready | Health::Degraded => View::Working,
     }
 }
@@ -67,25 +77,24 @@ fn view(observation: &Observation) -> View {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use alys_proto::cluster::Mailbox;
-
     use super::*;
 
     #[test]
-    fn only_what_calls_itself_wedged_is_stuck() {
-        let observation = |health: Health, busy_millis| Observation {
+    fn only_what_calls_itself_wedged_is_wedged() {
+        let observation = |health: Health| Observation {
             health: health.into(),
-            mailbox: Some(Mailbox { busy_millis, ..Mailbox::default() }),
+            health_reason: "GetHead hangs".into(),
             ..Observation::default()
         };
         let table = [
-            (Health::Starting, 60_000, View::Starting),
-            (Health::Ready, 11_000, View::Working),
-            (Health::Degraded, 0, View::Working),
-            (Health::Wedged, 31_000, View::Stuck(Duration::from_secs(31))),
+            (Health::Starting, View::Starting),
+            (Health::Draining, View::Starting),
+            (Health::Ready, View::Working),
+            (Health::Degraded, View::Working),
+            (Health::Wedged, View::Wedged("GetHead hangs".into())),
         ];
-        for (health, busy, expected) in table {
-            assert_eq!(view(&observation(health, busy)), expected, "{health:?} {busy}");
+        for (health, expected) in table {
+            assert_eq!(view(&observation(health)), expected, "{health:?}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The only door outside: processes, their output, the lifeline.
+//! The only door outside: processes, their output, the lifeline, what was ordered.
 
 pub mod child;
 pub mod console;
+pub mod desired;
 pub mod lifeline;
 pub mod look;
 pub mod output;

@@ -1,0 +1,125 @@
+//! Orders of people: looked through first, then, unless it was a dry run, carried out and kept.
+
+use alys_cluster::{ActorError, LocalSender};
+use alys_proto::Role;
+use alys_proto::supervisor::{OrderTaken, ScaleRole, Step as StepReply};
+use alys_proto::wire::Refused;
+
+use crate::actor::{Local, SupervisorActor};
+use crate::core::desired::Desired;
+use crate::core::input::Input;
+use crate::core::instance::{Instance, Phase};
+use crate::core::orders::{self, Order, Step};
+use crate::core::owner::Owner;
+use crate::io::desired;
+use crate::show;
+use crate::supervision::RoleName;
+
+/// Where an order comes from.
+pub(crate) struct Asked<'a> {
+    pub(crate) instance: &'a str,
+    pub(crate) reason: &'a str,
+    pub(crate) dry_run: bool,
+}
+
+/// An order's answer, or why the supervisor cannot go on.
+pub(crate) type Taken = Result<Result<OrderTaken, Refused>, ActorError>;
+
+impl SupervisorActor {
+    /// Restart, drain or resume.
+    pub(crate) fn order(&mut self, local: &LocalSender<Local>, order: Order, asked: &Asked<'_>) -> Taken {
+        let steps = match orders::steps(self.state.instances(), order, asked.instance) {
+            Ok(steps) => steps,
+            Err(fault) => return Ok(Err(Refused::Failed(fault.to_string()))),
+        };
+        let taken = show::order(steps.iter().map(show::step).collect(), self.away(order, &steps));
+        if asked.dry_run {
+            return Ok(Ok(taken));
+        }
+        tracing::info!(?order, instance = asked.instance, reason = asked.reason, decision = taken.decision, "ordered");
+        let inputs: Vec<Input> = steps.into_iter().filter_map(|step| step.input).collect();
+        if let Err(refused) = self.keep(|desired| inputs.iter().for_each(|input| desired.note(input))) {
+            return Ok(Err(refused));
+        }
+        for input in inputs {
+            self.step(local, input)?;
+        }
+        Ok(Ok(taken))
+    }
+
+    /// The role that nobody serves while the order is carried out.
+    fn away(&self, order: Order, steps: &[Step]) -> Option<Role> {
+        let stops = |step: &Step| order != Order::Resume && step.input.is_some() && step.phase == Phase::Running;
+        let stopped = steps.iter().find(|step| stops(step))?;
+        let find = |name: &str| self.state.instances().iter().find(|instance| instance.name == name);
+        let role = find(&stopped.name)?.role?;
+        let goes_on = |instance: &Instance| {
+            let is_stopped = steps.iter().any(|step| step.name == instance.name);
+            instance.role == Some(role) && instance.phase == Phase::Running && !is_stopped
+        };
+        if self.state.instances().iter().any(goes_on) { None } else { Some(role) }
+    }
+
+    /// More or fewer processes of a role.
+    pub(crate) fn scale(&mut self, local: &LocalSender<Local>, asked: &ScaleRole) -> Taken {
+        let role = asked.role();
+        let (gained, lost) = match orders::scaled(self.state.instances(), role, asked.instances) {
+            Ok(changes) => changes,
+            Err(fault) => return Ok(Err(Refused::Failed(fault.to_string()))),
+        };
+        let step = |name: &String, state: &str, action: &str| StepReply {
+            instance: name.clone(),
+            state: state.to_owned(),
+            action: action.to_owned(),
+            changes: true,
+            owner: Owner::Local.name().to_owned(),
+        };
+        let starts = gained.iter().map(|name| step(name, "", "start"));
+        let ends = lost.iter().map(|name| step(name, self.phase_of(name), "drain, then forget"));
+        let mut taken = show::order(starts.chain(ends).collect(), None);
+        if taken.steps.is_empty() {
+            taken.decision = format!("{role}: nothing to do, there are {} already", asked.instances);
+        }
+        if asked.dry_run {
+            return Ok(Ok(taken));
+        }
+        tracing::info!(%role, instances = asked.instances, reason = asked.reason, decision = taken.decision, "ordered");
+        let removed: Vec<Input> = lost.iter().map(|name| Input::Removed { name: name.clone() }).collect();
+        let kept = self.keep(|desired| {
+            desired.instances.insert(RoleName(role), asked.instances);
+            removed.iter().for_each(|input| desired.note(input));
+        });
+        if let Err(refused) = kept {
+            return Ok(Err(refused));
+        }
+        for name in &gained {
+            match self.add(name, role) {
+                Ok(instance) => self.step(local, Input::Added(Box::new(instance)))?,
+                Err(reason) => return Ok(Err(Refused::Failed(reason))),
+            }
+        }
+        for input in removed {
+            self.step(local, input)?;
+        }
+        Ok(Ok(taken))
+    }
+
+    fn phase_of(&self, name: &str) -> &'static str {
+        let found = self.state.instances().iter().find(|instance| instance.name == name);
+        found.map_or("", |instance| instance.phase.name())
+    }
+
+    /// Writes down what must outlive this supervisor, before it is done.
+    fn keep(&mut self, change: impl FnOnce(&mut Desired)) -> Result<(), Refused> {
+        let mut desired = self.desired.clone();
+        change(&mut desired);
+        if desired == self.desired {
+            return Ok(());
+        }
+        let path = self.config.desired_file();
+        desired::write(&path, &desired)
+            .map_err(|cause| Refused::Failed(format!("cannot write {}: {cause}; nothing was changed", path.display())))?;
+        self.desired = desired;
+        Ok(())
+    }
+}
