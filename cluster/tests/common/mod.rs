@@ -1,6 +1,8 @@
 //! What the tests of this folder share.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs)]
 
+pub mod process;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
