@@ -51,7 +51,7 @@ setup: ## install a Bitcoin regtest node into .tools, unless there is one
 	@tests/tools/install-bitcoind.sh
 
 .PHONY: setup-test
-setup-test: ## install what only the tests need: cargo-nextest, wallet tools from npm
+setup-test: ## install what only the tests need into .tools: cargo-nextest, wallet tools, schemas, a small Debian
 	@tests/tools/install-test-tools.sh
 
 .PHONY: clean
