@@ -19,6 +19,8 @@ use crate::ethereum::Ethereum;
 pub struct Shown {
     /// Role.
     pub role: String,
+    /// Which one of its role.
+    pub instance: String,
     /// Process id; 0: none.
     pub pid: u32,
     /// Changes with every start.
@@ -47,11 +49,16 @@ pub struct FullNode {
 impl FullNode {
     /// Joins the chain of a specification through a running validator, and waits until every role works.
     pub async fn join(bitcoind: &Bitcoind, validator: &Alys, spec_file: &Path) -> eyre::Result<Self> {
-        let bootnode = validator.status_field(Role::Network, "addresses").await?.ok_or_eyre("the validator does not listen")?;
-        let join = Join { spec_file: spec_file.to_owned(), bootnode };
-        let node = Self { alys: Alys::start(bitcoind, Options { join: Some(join), ..Options::default() })? };
+        let node = Self::begin(bitcoind, validator, spec_file, Vec::new()).await?;
         node.wait_working().await?;
         Ok(node)
+    }
+
+    /// Starts to join, with settings over the defaults, and does not wait.
+    pub async fn begin(bitcoind: &Bitcoind, validator: &Alys, spec_file: &Path, set: Vec<String>) -> eyre::Result<Self> {
+        let bootnode = validator.status_field(Role::Network, "addresses").await?.ok_or_eyre("the validator does not listen")?;
+        let join = Join { spec_file: spec_file.to_owned(), bootnode };
+        Ok(Self { alys: Alys::start(bitcoind, Options { join: Some(join), set, ..Options::default() })? })
     }
 
     /// Waits until every role works.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Blocks asked for at once; a peer sends at most 8 MiB of them.
     pub batch_blocks: u32,
+    /// Pieces of `batch_blocks` that may be fetched ahead of chain, by all workers together.
+    pub window: u32,
     /// Ranges that are read for peers at once.
     pub max_serving: u32,
     /// Wait after the first failure; doubles with every further one.
@@ -31,6 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch_blocks: 64,
+            window: 8,
             max_serving: 8,
             retry_min: Duration::from_millis(500),
             retry_max: Duration::from_secs(30),
@@ -45,6 +48,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ActorError> {
         let rules = [
             (self.batch_blocks >= 1 && self.batch_blocks <= 1_024, "sync.batch_blocks must be between 1 and 1024"),
+            (self.window >= 1 && self.window <= 64, "sync.window must be between 1 and 64"),
             (self.max_serving >= 1 && self.max_serving <= 64, "sync.max_serving must be between 1 and 64"),
             (
                 !self.retry_min.is_zero() && self.retry_min <= self.retry_max,

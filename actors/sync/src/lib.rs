@@ -3,15 +3,18 @@
 //! In: `sync.proto`. Out: `ParallelBlockDownloadRequest` and `ReportPeer` to network, `ValidatedBlockBatch` to chain,
 //! reads to storage.
 //!
-//! - One range after the other: head from storage, blocks from a peer, certificates and links checked, then chain.
+//! - Any number of instances: the first live one by name leads, all of them work. The leader cuts what is missing into
+//!   pieces, workers pull them, fetch and check them, and the leader hands them to chain in order.
 //! - What a peer served is checked before chain sees it; a bad range is blamed on the peer.
-//! - Nothing is kept here: the head in storage is the checkpoint, so a restart goes on where it was.
+//! - Nothing is kept here: the head in storage is the checkpoint, so a restart, or another leader, goes on where it was.
 
 mod actor;
 mod config;
 pub mod core;
+mod team;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{Local, Peers, SyncActor};
 pub use config::Config;
+pub use team::Team;

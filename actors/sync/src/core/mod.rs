@@ -1,7 +1,11 @@
-//! What sync decides without a network: what to fetch next, what a range must be, when to try again.
+//! What sync decides without a network: how a range is cut, what a piece must be, what comes next, when to try again.
 
+pub mod book;
 pub mod range;
 pub mod state;
+pub mod worker;
 
-pub use range::{RangeFault, Tip, check};
-pub use state::{Effect, Input, Phase, Settings, State};
+pub use book::{Cut, Millis, Piece};
+pub use range::{RangeFault, Tip, check, check_piece};
+pub use state::{Effect, ImportFault, Input, Phase, Settings, State};
+pub use worker::{Learned, Rests, Task, Worker};

@@ -54,14 +54,24 @@ pub enum RangeFault {
     },
 }
 
+/// Checks that the blocks are those from a height on, each proven by its certificate and built on the one before it. What the
+/// first one builds on is for the leader to check, who knows it.
+pub fn check_piece(rules: &CommittedRules, from: u64, blocks: &[CommittedBlock]) -> Result<(), RangeFault> {
+    follow(rules, None, from, blocks)
+}
+
 /// Checks that the blocks follow the tip, one after the other, each proven by its certificate.
 pub fn check(rules: &CommittedRules, tip: &Tip, blocks: &[CommittedBlock]) -> Result<(), RangeFault> {
+    follow(rules, Some(tip), tip.height.saturating_add(1), blocks)
+}
+
+fn follow(rules: &CommittedRules, tip: Option<&Tip>, from: u64, blocks: &[CommittedBlock]) -> Result<(), RangeFault> {
     if blocks.is_empty() {
         return Err(RangeFault::Empty);
     }
-    let mut last = tip.clone();
+    let mut last: Option<(u64, &[u8])> = None;
     for message in blocks {
-        let wanted = last.height.saturating_add(1);
+        let wanted = last.map_or(from, |(height, _)| height.saturating_add(1));
         let CommittedBlock { height, hash, block, certificate, burns } = message;
         if *height != wanted {
             return Err(RangeFault::OutOfOrder { wanted, found: *height });
@@ -71,18 +81,18 @@ pub fn check(rules: &CommittedRules, tip: &Tip, blocks: &[CommittedBlock]) -> Re
         }
         let proven = rules.check(Committed { height: *height, hash, block, certificate });
         let proven = proven.map_err(|fault| RangeFault::Unproven { height: wanted, fault })?;
-        if proven.header.parent.as_slice() != last.hash {
-            return Err(unlinked(tip, &last, wanted, &proven.header.parent.to_string()));
+        let parent = proven.header.parent;
+        match (last, tip) {
+            (Some((_, before)), _) if parent.as_slice() != before => return Err(RangeFault::Unlinked(wanted)),
+            (None, Some(tip)) if parent.as_slice() != tip.hash => return Err(fork(tip, wanted, &parent.to_string())),
+            _ => {}
         }
-        last = Tip { height: wanted, hash: hash.clone() };
+        last = Some((wanted, hash));
     }
     Ok(())
 }
 
-fn unlinked(tip: &Tip, last: &Tip, height: u64, parent: &str) -> RangeFault {
-    if last != tip {
-        return RangeFault::Unlinked(height);
-    }
+fn fork(tip: &Tip, height: u64, parent: &str) -> RangeFault {
     let ours = tip.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     RangeFault::Fork { height, parent: parent.to_owned(), below: tip.height, ours }
 }
@@ -100,6 +110,8 @@ mod tests {
         assert_eq!(check(&rules, &tip, &chain[2..5]), Ok(()));
         assert_eq!(check(&rules, &kit::genesis(), &chain), Ok(()));
         assert_eq!(check(&rules, &tip, &[]), Err(RangeFault::Empty));
+        assert_eq!(check_piece(&rules, 3, &chain[2..5]), Ok(()));
+        assert_eq!(check_piece(&rules, 4, &chain[2..5]), Err(RangeFault::OutOfOrder { wanted: 4, found: 3 }));
         assert_eq!(check(&rules, &tip, &chain[3..]), Err(RangeFault::OutOfOrder { wanted: 3, found: 4 }));
         let mut burning = chain[2..].to_vec();
         burning[1].burns = vec![alys_proto::common::Burn::default()];
@@ -110,6 +122,7 @@ mod tests {
         let other = kit::fork(6, 9);
         let mixed = [chain[2].clone(), other[3].clone()];
         assert_eq!(check(&rules, &tip, &mixed), Err(RangeFault::Unlinked(4)));
+        assert_eq!(check_piece(&rules, 3, &mixed), Err(RangeFault::Unlinked(4)));
         assert!(matches!(check(&rules, &tip, &other[2..]), Err(RangeFault::Fork { height: 3, below: 2, .. })));
     }
 }

@@ -1,40 +1,39 @@
-//! The state of sync and its one transition.
+//! The leader: knows the head and the target, keeps the book of pieces, and hands them to chain in order.
 //!
 //! ```text
-//! idle ──required──▶ reading head ──▶ fetching ──▶ checking ──▶ importing ──┐
-//!   ▲                    ▲  │ at the target                                 │
-//!   └────────────────────┼──┘                                               │
-//!                        └──── waiting ◀── any failure      next range ◀────┘
+//! idle ──required──▶ reading head ──▶ working ──next piece is in──▶ importing ──┐
+//!   ▲                    ▲  │ at the target                                    │
+//!   └────────────────────┼──┘                                                  │
+//!                        └──── waiting ◀── any failure          next piece ◀───┘
 //! ```
-//! A certified block that does not build on our head stops sync for good: two committed blocks at one height are for
-//! people to judge, never for us to choose.
+//! The head in storage is the checkpoint: it is read again before every import. A certified block that does not build on
+//! our head stops sync for good: two committed blocks at one height are for people to judge, never for us to choose.
 
 use alys_proto::common::CommittedBlock;
 
-use super::range::{RangeFault, Tip};
+use super::book::{Book, Cut, Millis, Piece};
+use super::range::Tip;
 
 /// What does not change while the role runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Blocks asked for at once.
-    pub batch: u32,
+    /// How the missing range is cut.
+    pub cut: Cut,
     /// Wait after the first failure, milliseconds.
-    pub retry_min: u64,
+    pub retry_min: Millis,
     /// Longest wait, milliseconds.
-    pub retry_max: u64,
+    pub retry_max: Millis,
 }
 
-/// What sync is doing.
+/// What the leader is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing to do.
+    /// Nothing to do, or another instance leads.
     Idle,
     /// Asking storage where we are.
     ReadingHead,
-    /// Waiting for a peer's blocks.
-    Fetching,
-    /// Checking them.
-    Checking,
+    /// Waiting for the workers' pieces.
+    Working,
     /// Waiting for chain.
     Importing,
     /// Letting time pass after a failure.
@@ -49,8 +48,7 @@ impl Phase {
         match self {
             Self::Idle => "idle",
             Self::ReadingHead => "reading head",
-            Self::Fetching => "fetching",
-            Self::Checking => "checking",
+            Self::Working => "working",
             Self::Importing => "importing",
             Self::Waiting => "waiting",
             Self::Forked => "forked",
@@ -58,33 +56,44 @@ impl Phase {
     }
 }
 
+/// Why an import failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportFault {
+    /// The first block is certified and does not build on our head.
+    Fork(String),
+    /// The piece, or chain, or the way to it.
+    Failed(String),
+}
+
 /// What can happen.
 #[derive(Debug)]
 pub enum Input {
-    /// Chain: we are behind.
+    /// Chain, or a worker that knows it from a leader before us: others have this height.
     Required {
-        /// Our head.
+        /// Our head, as far as who says this knows.
         local: u64,
         /// A head that others have.
         target: u64,
     },
     /// Storage: our head.
     Head(Result<Tip, String>),
-    /// Network: blocks and who served them.
-    Fetched(Result<(Vec<CommittedBlock>, String), String>),
-    /// The blocks have been checked.
-    Checked {
-        /// Who served them.
-        peer: String,
-        /// The blocks or what is wrong.
-        outcome: Result<Vec<CommittedBlock>, RangeFault>,
+    /// A worker brought a piece, checked in itself.
+    Delivered {
+        /// Who.
+        worker: String,
+        /// First height.
+        from: u64,
+        /// Its blocks.
+        blocks: Vec<CommittedBlock>,
     },
     /// Chain: the height of its head after the batch.
-    Imported(Result<u64, String>),
+    Imported(Result<u64, ImportFault>),
     /// A wait is over.
     Woken,
     /// Blocks went to a peer.
     Served(u64),
+    /// Another instance leads now.
+    Deposed,
 }
 
 /// What is to be done.
@@ -92,42 +101,28 @@ pub enum Input {
 pub enum Effect {
     /// Ask storage for the head.
     ReadHead,
-    /// Ask network for a range.
-    Fetch {
-        /// First height.
-        from: u64,
-        /// How many.
-        count: u32,
-    },
-    /// Check a range, off the actor's thread.
-    Check {
-        /// What it must follow.
+    /// Hand a piece to chain, if it builds on the tip.
+    Import {
+        /// Our head.
         tip: Tip,
-        /// The range.
+        /// Who brought it.
+        worker: String,
+        /// The blocks.
         blocks: Vec<CommittedBlock>,
-        /// Who served it.
-        peer: String,
     },
-    /// Hand a batch to chain.
-    Import(Vec<CommittedBlock>),
-    /// Tell network that a peer served what proves nothing.
-    Blame {
-        /// Who.
-        peer: String,
-        /// What.
-        reason: String,
-    },
+    /// There is work to pull.
+    WakeWorker,
     /// Say `Woken` after so many milliseconds.
-    Wait(u64),
+    Wait(Millis),
 }
 
-/// Sync without its neighbours.
+/// The leader without its neighbours.
 #[derive(Debug)]
 pub struct State {
     settings: Settings,
     phase: Phase,
     tip: Tip,
-    target: u64,
+    book: Book<String, CommittedBlock>,
     failures: u32,
     last_failure: String,
     imported: u64,
@@ -138,7 +133,8 @@ impl State {
     /// Nothing to do.
     pub const fn new(settings: Settings) -> Self {
         let tip = Tip { height: 0, hash: Vec::new() };
-        Self { settings, phase: Phase::Idle, tip, target: 0, failures: 0, last_failure: String::new(), imported: 0, served: 0 }
+        let book = Book::new(settings.cut);
+        Self { settings, phase: Phase::Idle, tip, book, failures: 0, last_failure: String::new(), imported: 0, served: 0 }
     }
 
     /// What it is doing.
@@ -153,12 +149,17 @@ impl State {
 
     /// Where it wants to get.
     pub const fn target(&self) -> u64 {
-        self.target
+        self.book.target()
     }
 
     /// Blocks that chain took from us, and blocks that peers took.
     pub const fn counted(&self) -> (u64, u64) {
         (self.imported, self.served)
+    }
+
+    /// Pieces that are out, and that wait for one below them.
+    pub fn pieces(&self) -> (usize, usize) {
+        self.book.counts()
     }
 
     /// Failures since the last success, and the last of them.
@@ -171,6 +172,24 @@ impl State {
         !matches!(self.phase, Phase::Idle | Phase::Forked)
     }
 
+    /// A worker asks for work; `failed`: a piece that it could not get.
+    pub fn pull(&mut self, worker: &str, failed: Option<u64>, now: Millis) -> Option<Piece> {
+        let worker = worker.to_owned();
+        if let Some(from) = failed {
+            self.book.failed(&worker, from);
+        }
+        // Where we are must be known before anything is cut.
+        if matches!(self.phase, Phase::Idle | Phase::Forked) || !self.book.has_head() {
+            return None;
+        }
+        self.book.pull(&worker, now)
+    }
+
+    /// These workers are gone.
+    pub fn gone<'a>(&mut self, workers: impl Iterator<Item = &'a String>) {
+        workers.for_each(|worker| self.book.gone(worker));
+    }
+
     /// Something happened; what is to be done? An answer that nobody waits for any more is dropped.
     pub fn step(&mut self, input: Input) -> Vec<Effect> {
         match (self.phase, input) {
@@ -179,24 +198,37 @@ impl State {
                 self.served = self.served.saturating_add(blocks);
                 Vec::new()
             }
-            (Phase::ReadingHead, Input::Head(Ok(tip))) => self.head(tip),
-            (Phase::Fetching, Input::Fetched(Ok((blocks, peer)))) => {
-                self.phase = Phase::Checking;
-                vec![Effect::Check { tip: self.tip.clone(), blocks, peer }]
+            (Phase::Forked, _) => Vec::new(),
+            (_, Input::Deposed) => {
+                let target = self.book.target();
+                self.book = Book::new(self.settings.cut);
+                self.book.aim(target);
+                self.phase = Phase::Idle;
+                Vec::new()
             }
-            (Phase::Checking, Input::Checked { peer, outcome }) => self.checked(peer, outcome),
+            (_, Input::Delivered { worker, from, blocks }) => {
+                self.book.deliver(&worker, from, blocks);
+                self.import()
+            }
+            (Phase::ReadingHead, Input::Head(Ok(tip))) => self.head(tip),
             (Phase::Importing, Input::Imported(Ok(height))) => self.took(height),
+            (Phase::Importing, Input::Imported(Err(ImportFault::Fork(reason)))) => {
+                (self.phase, self.last_failure) = (Phase::Forked, reason);
+                Vec::new()
+            }
+            (Phase::Importing, Input::Imported(Err(ImportFault::Failed(reason)))) => {
+                self.book.refused();
+                self.fail(reason)
+            }
             (Phase::Waiting, Input::Woken) => self.read_head(),
-            (Phase::ReadingHead, Input::Head(Err(reason)))
-            | (Phase::Fetching, Input::Fetched(Err(reason)))
-            | (Phase::Importing, Input::Imported(Err(reason))) => self.fail(reason),
+            (Phase::ReadingHead, Input::Head(Err(reason))) => self.fail(reason),
             _ => Vec::new(),
         }
     }
 
     fn required(&mut self, local: u64, target: u64) -> Vec<Effect> {
-        self.target = target.max(self.target);
-        if self.phase != Phase::Idle || self.target <= local {
+        self.book.aim(target);
+        if self.phase != Phase::Idle || self.book.target() <= local {
             return Vec::new();
         }
         self.read_head()
@@ -208,41 +240,32 @@ impl State {
     }
 
     fn head(&mut self, tip: Tip) -> Vec<Effect> {
+        self.book.set_head(tip.height);
         self.tip = tip;
-        let missing = self.target.saturating_sub(self.tip.height);
-        if missing == 0 {
+        if !self.book.is_behind() {
             self.phase = Phase::Idle;
             self.failures = 0;
             return Vec::new();
         }
-        self.phase = Phase::Fetching;
-        let count = u32::try_from(missing).unwrap_or(u32::MAX).min(self.settings.batch);
-        vec![Effect::Fetch { from: self.tip.height.saturating_add(1), count }]
+        self.phase = Phase::Working;
+        let mut effects = self.import();
+        effects.push(Effect::WakeWorker);
+        effects
     }
 
-    fn checked(&mut self, peer: String, outcome: Result<Vec<CommittedBlock>, RangeFault>) -> Vec<Effect> {
-        match outcome {
-            Ok(blocks) => {
-                self.phase = Phase::Importing;
-                vec![Effect::Import(blocks)]
-            }
-            Err(fork @ RangeFault::Fork { .. }) => {
-                self.phase = Phase::Forked;
-                self.last_failure = format!("{peer}: {fork}");
-                Vec::new()
-            }
-            Err(fault) => {
-                let reason = fault.to_string();
-                let mut effects = self.fail(format!("{peer}: {reason}"));
-                effects.push(Effect::Blame { peer, reason });
-                effects
-            }
+    fn import(&mut self) -> Vec<Effect> {
+        if self.phase != Phase::Working {
+            return Vec::new();
         }
+        let Some((worker, blocks)) = self.book.import() else { return Vec::new() };
+        self.phase = Phase::Importing;
+        vec![Effect::Import { tip: self.tip.clone(), worker, blocks: blocks.to_vec() }]
     }
 
     fn took(&mut self, height: u64) -> Vec<Effect> {
         let taken = height.saturating_sub(self.tip.height);
         if taken == 0 {
+            self.book.refused();
             return self.fail(format!("chain took none of the blocks from {}", self.tip.height.saturating_add(1)));
         }
         self.imported = self.imported.saturating_add(taken);
