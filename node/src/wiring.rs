@@ -64,7 +64,8 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
     let _held = live::take(&config.data_dir)?;
     live::record(&config.data_dir, &launch.overrides)?;
     let console = Console { enabled: launch.up, verbose: launch.verbose, banner: banner(config, spec) };
-    let plan = Plan { children: children(launch)?, console, fail_fast: launch.up };
+    let outlive = !launch.up && !config.supervision.embedded;
+    let plan = Plan { children: children(launch, outlive)?, console, fail_fast: launch.up, outlive };
     let mut cluster = config.cluster.clone();
     cluster.telemetry.listen = config.local.metrics_listen(Role::Supervisor).or(cluster.telemetry.listen);
     // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
@@ -75,11 +76,14 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
 }
 
 /// Every role but the supervisor, and the local governance nodes.
-fn children(launch: &Launch) -> Outcome<Vec<ChildSpec>> {
+fn children(launch: &Launch, outlive: bool) -> Outcome<Vec<ChildSpec>> {
     let program = std::env::current_exe().or_bug("this program's own path is unknown")?;
     let file = std::path::absolute(&launch.loaded.file).or_bug("there is no current directory")?;
     let tail = |mut args: Vec<std::ffi::OsString>| {
-        args.extend(["--lifeline".into(), "--config".into(), file.clone().into()]);
+        if !outlive {
+            args.push("--lifeline".into());
+        }
+        args.extend(["--config".into(), file.clone().into()]);
         for set in &launch.overrides {
             args.extend(["--set".into(), format!("{}={}", set.path, set.text).into()]);
         }

@@ -128,14 +128,26 @@ impl Alys {
         Ok(alys)
     }
 
+    /// Starts the supervisor as a role of its own on the data that `up` made, and does not wait. The roles outlive it.
+    pub fn launch_supervisor(&mut self) -> eyre::Result<()> {
+        let settings = self.arguments.iter().position(|argument| argument == "--set").map_or(&[][..], |at| &self.arguments[at..]);
+        let data_dir = format!("--data-dir={}", self.folder.path().display());
+        let arguments = ["role", "supervisor", &data_dir].into_iter().map(str::to_owned).chain(settings.iter().cloned());
+        self.run(&arguments.collect::<Vec<_>>())
+    }
+
     /// Starts the processes, again after an end, and does not wait.
     pub fn launch(&mut self) -> eyre::Result<()> {
+        self.run(&self.arguments.clone())
+    }
+
+    fn run(&mut self, arguments: &[String]) -> eyre::Result<()> {
         let log = std::fs::File::create(self.folder.path().join("up.log")).or_else(|_missing| {
             std::fs::create_dir_all(self.folder.path())?;
             std::fs::File::create(self.folder.path().join("up.log"))
         })?;
         let process = Command::new(binary("alys")?)
-            .args(&self.arguments)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
 use alys_proto::supervisor::{DrainRole, Inbox, Instances, OrderTaken, RestartRole, ResumeRole};
@@ -12,21 +12,23 @@ use rustix::process::Signal;
 
 use crate::config::Config;
 use crate::core::desired::Desired;
-use crate::core::drain::{Node, phases};
 use crate::core::effect::{Effect, Report};
-use crate::core::exit::{self, Ending};
+use crate::core::exit::Ending;
 use crate::core::input::{Input, Sight, View};
 use crate::core::orders::{Order, instance_name};
+use crate::core::owner::Owner;
+use crate::core::platform::{Ward, WardPhase};
 use crate::core::state::{Instance, Phase, State};
 use crate::core::verdict::{Jitter, Moment};
-use crate::io::child::{ChildEvent, ChildSpec, Children};
+use crate::io::child::{ChildEvent, ChildSpec, Children, Keeping};
 use crate::io::console::Console;
 use crate::io::desired;
 use crate::io::look::{Peers, Seen, own_host};
 use crate::ordering::{Asked, Taken};
 use crate::show;
 use crate::supervision::{Supervision, is_scalable};
-use crate::words::{full, last_error, without_class};
+use crate::wards;
+use crate::words::full;
 
 /// What this supervisor starts, and how it shows that.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,8 @@ pub struct Plan {
     /// A child that fails for its configuration before all were ready ends the supervisor too (`alys up`): whoever
     /// typed the command reads why, instead of a quarantine.
     pub fail_fast: bool,
+    /// The children run on when this supervisor dies, and the next one adopts them. Not under `alys up`.
+    pub outlive: bool,
 }
 
 /// Messages to itself.
@@ -56,6 +60,13 @@ pub enum Local {
     Look,
     /// What was seen there.
     Saw(Vec<Seen>),
+    /// A platform does not do what it was told.
+    PlatformRefused {
+        /// Instance.
+        name: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The supervisor role.
@@ -63,10 +74,12 @@ pub struct SupervisorActor {
     pub(crate) config: Config,
     pub(crate) supervision: Supervision,
     pub(crate) plan: Plan,
-    peers: Peers,
+    pub(crate) peers: Peers,
     pub(crate) state: State,
     pub(crate) desired: Desired,
-    children: Option<Children>,
+    /// Instances that a platform restarts.
+    pub(crate) wards: Vec<Ward>,
+    pub(crate) children: Option<Children>,
     began: Instant,
 }
 
@@ -80,8 +93,13 @@ impl SupervisorActor {
         let desired = desired::read(&path).map_err(|cause| {
             ActorError::Configuration(format!("{}: {cause}; remove it to forget drains and scales", path.display()))
         })?;
+        let wards = wards::wards(&supervision);
+        let mut plan = plan;
+        // One restarter per process: what a platform owns is never started here.
+        plan.children.retain(|child| supervision.owner(child.role) == Owner::Local);
         let mut supervisor = Self {
             config,
+            wards,
             supervision,
             plan,
             peers,
@@ -128,7 +146,7 @@ impl SupervisorActor {
         Ok(instance)
     }
 
-    fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         self.began.elapsed()
     }
 
@@ -168,11 +186,13 @@ impl SupervisorActor {
         }
     }
 
-    fn report(&mut self, report: &Report) -> Result<(), ActorError> {
+    pub(crate) fn report(&mut self, report: &Report) -> Result<(), ActorError> {
         match report {
             Report::Ready(name) => tracing::info!(instance = name, "ready"),
             Report::AllReady => tracing::info!("all instances are ready"),
             Report::Stopped(name) => tracing::info!(instance = name, "stopped"),
+            Report::Missing { name, owner } => tracing::error!(instance = name, %owner, "missing: not started in time"),
+            Report::Helpless { name, reason } => tracing::error!(instance = name, reason, "its platform refuses"),
             Report::Drained(name) => tracing::info!(instance = name, "drained"),
             Report::Restarting { name, why, after } => tracing::warn!(instance = name, why, ?after, "restarting"),
             Report::Quarantined { name, ending } => tracing::error!(instance = name, %ending, "quarantined"),
@@ -188,28 +208,6 @@ impl SupervisorActor {
                 Err(self.hopeless(name, *ending))
             }
             _ => Ok(()),
-        }
-    }
-
-    fn last_lines(&self, name: &str) -> Vec<String> {
-        self.children.as_ref().map(|children| children.last_lines(name)).unwrap_or_default()
-    }
-
-    /// Only of one that ended by itself: a killed one said nothing, and its lines may be of the life before.
-    fn show_last_words(&self, name: &str) {
-        if let Some(said) = last_error(&self.last_lines(name)) {
-            self.plan.console.line(self.now(), &format!("{name} says: {}", without_class(&said)));
-        }
-    }
-
-    /// Why `alys up` ends at once, with the child's own last words.
-    fn hopeless(&self, name: &str, ending: Ending) -> ActorError {
-        let words = self.last_lines(name);
-        let said = last_error(&words).unwrap_or_else(|| words.join("\n"));
-        let text = format!("{name} cannot start: {}", without_class(&said));
-        match ending {
-            Ending::Code(exit::CONFIGURATION | exit::USAGE) => ActorError::Configuration(text),
-            _ => ActorError::Broken(text),
         }
     }
 
@@ -233,6 +231,10 @@ impl SupervisorActor {
             }
         }
         self.step(local, Input::Looked { sights, elsewhere, jitter: jitter() })?;
+        if let Some(children) = &self.children {
+            children.trim_logs();
+        }
+        self.look_after_wards(local, all, jitter())?;
         let starting = self.state.instances().iter().any(|instance| instance.phase == Phase::Starting);
         local.send_after(if starting { self.config.look_starting } else { self.config.look }, Local::Look);
         Ok(())
@@ -252,32 +254,6 @@ impl SupervisorActor {
             }
         }
     }
-
-    /// Ends all children in reverse start order; SIGKILL for those that outlast their phase.
-    async fn drain(&mut self) {
-        let Some(children) = self.children.take() else { return };
-        let nodes: Vec<Node<'_>> =
-            self.plan.children.iter().map(|child| Node { name: &child.name, role: child.role, after: &child.after }).collect();
-        let began = Instant::now();
-        for phase in phases(&nodes, self.config.phase_budget) {
-            let mut group = children.running();
-            group.retain(|(name, _)| phase.names.contains(name));
-            for (name, pid) in &group {
-                children.signal(name, *pid, Signal::TERM);
-            }
-            if children.wait(&group, began + phase.until).await {
-                continue;
-            }
-            for (name, pid) in children.left(&group) {
-                tracing::warn!(instance = name, pid, "did not drain in time: killed");
-                self.plan.console.line(self.now(), &format!("{name} did not drain in time: killed"));
-                children.signal(&name, pid, Signal::KILL);
-            }
-            // SIGKILL needs no consent; the kernel may need a moment to reap a large process.
-            children.wait(&group, Instant::now() + Duration::from_secs(1)).await;
-        }
-        self.plan.console.line(self.now(), &format!("stopped in {} ms", began.elapsed().as_millis()));
-    }
 }
 
 impl RoleActor for SupervisorActor {
@@ -287,16 +263,20 @@ impl RoleActor for SupervisorActor {
     async fn start(&mut self, cx: &Cx<Self>) -> Result<(), ActorError> {
         let local = cx.local().clone();
         let events = Arc::new(move |event| local.send(Local::Child(event)));
-        let children = Children::new(
-            self.plan.children.clone(),
-            &self.config.log_dir,
-            self.config.log_bytes,
-            self.plan.console.verbose,
-            events,
-        )
-        .map_err(|cause| ActorError::Configuration(full(&cause)))?;
+        let keeping = Keeping {
+            directory: self.config.log_dir.clone(),
+            limit: self.config.log_bytes,
+            verbose: self.plan.console.verbose,
+            record_file: self.plan.outlive.then(|| self.config.children_file()),
+        };
+        let children = Children::new(self.plan.children.clone(), keeping, events)
+            .map_err(|cause| ActorError::Configuration(full(&cause)))?;
         self.children = Some(children);
         self.began = Instant::now();
+        for (name, pid) in self.adopt().await {
+            tracing::info!(instance = name, pid, "adopted");
+            self.step(cx.local(), Input::Adopted { name, pid })?;
+        }
         self.step(cx.local(), Input::Begin)?;
         cx.local().send(Local::Look);
         Ok(())
@@ -307,6 +287,7 @@ impl RoleActor for SupervisorActor {
             Inbox::GetInstances(_, reply) => {
                 let mut instances = vec![show::own()];
                 instances.extend(self.state.instances().iter().map(show::instance));
+                instances.extend(self.wards.iter().map(wards::shown));
                 reply.send(Instances { instances });
                 Ok(())
             }
@@ -340,6 +321,7 @@ impl RoleActor for SupervisorActor {
                 self.look(cx.local());
                 Ok(())
             }
+            Local::PlatformRefused { name, reason } => self.platform_refused(&name, reason),
             Local::Saw(all) => self.saw(cx.local(), &all),
         };
         match done {
@@ -360,6 +342,7 @@ impl RoleActor for SupervisorActor {
             .iter()
             .filter(|instance| instance.phase == Phase::Quarantined)
             .map(|instance| instance.name.as_str())
+            .chain(self.wards.iter().filter(|ward| ward.phase == WardPhase::Quarantined).map(|ward| ward.name.as_str()))
             .collect();
         let restarts: u32 = self.state.instances().iter().map(|instance| instance.restarts).sum();
         let fields = vec![

@@ -45,4 +45,9 @@ impl Config {
     pub fn desired_file(&self) -> PathBuf {
         self.state_dir.join("supervisor.desired")
     }
+
+    /// Processes that may outlive the supervisor, for the next one.
+    pub fn children_file(&self) -> PathBuf {
+        self.state_dir.join("supervisor.children")
+    }
 }

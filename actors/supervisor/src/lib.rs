@@ -10,8 +10,11 @@ pub mod io;
 pub mod supervision;
 
 mod actor;
+mod adoption;
 mod ordering;
 mod show;
+mod shutdown;
+mod wards;
 mod words;
 
 pub use actor::{Local, Plan, SupervisorActor};

@@ -28,6 +28,9 @@ pub(crate) type Taken = Result<Result<OrderTaken, Refused>, ActorError>;
 impl SupervisorActor {
     /// Restart, drain or resume.
     pub(crate) fn order(&mut self, local: &LocalSender<Local>, order: Order, asked: &Asked<'_>) -> Taken {
+        if let Some(taken) = self.order_wards(local, order, asked) {
+            return taken;
+        }
         let steps = match orders::steps(self.state.instances(), order, asked.instance) {
             Ok(steps) => steps,
             Err(fault) => return Ok(Err(Refused::Failed(fault.to_string()))),
@@ -63,6 +66,14 @@ impl SupervisorActor {
     /// More or fewer processes of a role.
     pub(crate) fn scale(&mut self, local: &LocalSender<Local>, asked: &ScaleRole) -> Taken {
         let role = asked.role();
+        let owner = self.supervision.owner(Some(role));
+        if owner != Owner::Local {
+            let how = match owner {
+                Owner::Kubernetes => format!("kubectl scale deployment/alys-{role} --replicas={}", asked.instances),
+                _ => format!("systemctl start alys-{role}@{}.service", asked.instances),
+            };
+            return Ok(Err(Refused::Failed(format!("{owner} runs the processes of {role}: `{how}`"))));
+        }
         let (gained, lost) = match orders::scaled(self.state.instances(), role, asked.instances) {
             Ok(changes) => changes,
             Err(fault) => return Ok(Err(Refused::Failed(fault.to_string()))),

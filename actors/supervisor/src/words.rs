@@ -1,5 +1,34 @@
 //! What a child said last, for people.
 
+use alys_cluster::ActorError;
+
+use crate::actor::SupervisorActor;
+use crate::core::exit::{self, Ending};
+
+impl SupervisorActor {
+    fn last_lines(&self, name: &str) -> Vec<String> {
+        self.children.as_ref().map(|children| children.last_lines(name)).unwrap_or_default()
+    }
+
+    /// Only of one that ended by itself: a killed one said nothing, and its lines may be of the life before.
+    pub(crate) fn show_last_words(&self, name: &str) {
+        if let Some(said) = last_error(&self.last_lines(name)) {
+            self.plan.console.line(self.now(), &format!("{name} says: {}", without_class(&said)));
+        }
+    }
+
+    /// Why `alys up` ends at once, with the child's own last words.
+    pub(crate) fn hopeless(&self, name: &str, ending: Ending) -> ActorError {
+        let words = self.last_lines(name);
+        let said = last_error(&words).unwrap_or_else(|| words.join("\n"));
+        let text = format!("{name} cannot start: {}", without_class(&said));
+        match ending {
+            Ending::Code(exit::CONFIGURATION | exit::USAGE) => ActorError::Configuration(text),
+            _ => ActorError::Broken(text),
+        }
+    }
+}
+
 /// What the last line `ended` of a JSON log says, else its last error; `None` when the lines are no such log. Libraries
 /// complain after that line, while they are torn down.
 pub(crate) fn last_error(lines: &[String]) -> Option<String> {

@@ -14,7 +14,7 @@ use alys_cluster::testing::{Started, start};
 use alys_proto::Role;
 use alys_proto::supervisor::{DrainRole, GetInstances, Instance, RestartRole, ResumeRole, ScaleRole};
 use alys_supervisor::core::input::View;
-use alys_supervisor::io::child::Children;
+use alys_supervisor::io::child::{Children, Keeping};
 use alys_supervisor::io::lifeline;
 use alys_supervisor::io::look::{Looking, own_host};
 use alys_supervisor::{ChildSpec, Config, Peers, Plan, Said, Seen, Supervision, SupervisorActor};
@@ -56,7 +56,7 @@ fn peers(directory: &Path) -> Peers {
         });
         Box::pin(std::future::ready(seen.collect()))
     };
-    Peers { look: Arc::new(look) }
+    Peers { look: Arc::new(look), drain: Arc::new(|_, _, _| {}) }
 }
 
 fn supervisor(directory: &Path, children: Vec<ChildSpec>) -> SupervisorActor {
@@ -200,7 +200,8 @@ fn process_supervisor() {
         let args = ["process_child", "--exact", "--ignored", "--nocapture"].map(OsString::from).to_vec();
         let program = std::env::current_exe().unwrap();
         let spec = ChildSpec { name: "child".into(), role: None, after: vec![], program, args };
-        let mut children = Children::new(vec![spec], directory.path(), 1 << 20, false, Arc::new(|_| {})).unwrap();
+        let keeping = Keeping { directory: directory.path().into(), limit: 1 << 20, ..Keeping::default() };
+        let mut children = Children::new(vec![spec], keeping, Arc::new(|_| {})).unwrap();
         children.spawn("child");
         std::future::pending::<()>().await;
     });

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::exit::Ending;
+use super::owner::Owner;
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,20 @@ pub enum Report {
     Stopped(String),
     /// It ended as asked and is kept stopped.
     Drained(String),
+    /// Its platform has not started it in time.
+    Missing {
+        /// Instance.
+        name: String,
+        /// Whose task that is.
+        owner: Owner,
+    },
+    /// Its platform refuses to do what must be done.
+    Helpless {
+        /// Instance.
+        name: String,
+        /// What it said.
+        reason: String,
+    },
     /// It needs a person.
     Quarantined {
         /// Instance.

@@ -9,6 +9,7 @@ pub mod input;
 pub mod instance;
 pub mod orders;
 pub mod owner;
+pub mod platform;
 pub mod policy;
 pub mod state;
 pub mod verdict;

@@ -55,7 +55,7 @@ impl State {
         let mut effects = Vec::new();
         match input {
             Input::Begin => self.begun = true,
-            Input::Adopted { name, pid } => self.adopted(now, &name, pid),
+            Input::Adopted { name, pid } => self.adopted(now, &name, pid, &mut effects),
             Input::Spawned { name, pid } => self.spawned(now, &name, pid, &mut effects),
             Input::Ended { name, ending, jitter } => self.ended(now, &name, ending, jitter, &mut effects),
             Input::Due { name, turn } => self.due(now, &name, turn, &mut effects),
@@ -104,9 +104,16 @@ impl State {
         }
     }
 
-    fn adopted(&mut self, now: Moment, name: &str, pid: u32) {
-        if let Some(instance) = self.find(name) {
-            (instance.phase, instance.pid, instance.started) = (Phase::Starting, Some(pid), now);
+    fn adopted(&mut self, now: Moment, name: &str, pid: u32, effects: &mut Vec<Effect>) {
+        let Some(instance) = self.find(name) else { return };
+        (instance.pid, instance.started) = (Some(pid), now);
+        if instance.phase == Phase::Drained {
+            instance.end(Next::Drained, false, effects);
+            return;
+        }
+        instance.phase = Phase::Starting;
+        if instance.role.is_none() {
+            instance.wake(instance.policy.settle, effects);
         }
     }
 

@@ -279,6 +279,14 @@ fn what_another_host_or_platform_runs_lets_ours_start() {
 }
 
 #[test]
+fn an_adopted_process_that_was_to_drain_is_told_again() {
+    let mut state = one();
+    state.instances[0].phase = Phase::Drained;
+    let effects = state.step(Duration::ZERO, Input::Adopted { name: "storage".into(), pid: 11 });
+    assert!(effects.contains(&Effect::Terminate { name: "storage".into(), pid: 11 }), "{effects:?}");
+}
+
+#[test]
 fn an_adopted_process_is_not_started_again() {
     let mut state = State::new(vec![Instance::new("storage", Some(Role::Storage), &[], Policy::default())]);
     state.step(Duration::ZERO, Input::Adopted { name: "storage".into(), pid: 10 });

@@ -31,6 +31,8 @@ impl Console {
                 format!("{name} ended ({why}); starting it again in {} ms", after.as_millis())
             }
             Report::Drained(name) => format!("{name} is drained and stays stopped until `alys resume {name}`"),
+            Report::Missing { name, owner } => format!("{name} is missing: {owner} has not started it in time"),
+            Report::Helpless { name, reason } => format!("{name} cannot be helped from here: {reason}"),
             Report::Stopped(name) => format!("{name} has stopped"),
             Report::Quarantined { name, ending } => {
                 format!("{name} is quarantined ({ending}); `alys resume {name}` tries it again{}", hint(*ending))

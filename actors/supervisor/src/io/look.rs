@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alys_cluster::{Cluster, Health, Identity, Observed};
-use alys_proto::cluster::Observation;
+use alys_proto::Role;
+use alys_proto::cluster::{Drain, Observation};
 
 use crate::core::input::View;
+use crate::wards::drain_through;
 
 /// Who has not answered its inspector's question by then has said nothing in this look.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -41,16 +43,19 @@ pub type Looking = Pin<Box<dyn Future<Output = Vec<Seen>> + Send>>;
 pub struct Peers {
     /// Asks all instances of the mesh.
     pub look: Arc<dyn Fn() -> Looking + Send + Sync>,
+    /// Asks one to drain and end.
+    pub drain: Arc<dyn Fn(Role, String, Drain) + Send + Sync>,
 }
 
 impl From<&Cluster> for Peers {
     fn from(cluster: &Cluster) -> Self {
+        let drain = Arc::new(drain_through(cluster));
         let cluster = cluster.clone();
         let look = move || -> Looking {
             let cluster = cluster.clone();
             Box::pin(async move { cluster.observe_all(DEADLINE).await.iter().map(seen).collect() })
         };
-        Self { look: Arc::new(look) }
+        Self { look: Arc::new(look), drain }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +66,46 @@ impl Output {
         self.lock().last.iter().cloned().collect()
     }
 
+    /// The file itself, for a child that may outlive us and so writes to it without us.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn file(&self) -> std::io::Result<File> {
+        append(&self.lock().path)
+    }
+
+    /// The last lines in the file, oldest first.
+    pub fn tail(&self) -> Vec<String> {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(&self.lock().path)?;
+            let from = file.metadata()?.len().saturating_sub(BUFFER);
+            file.seek(SeekFrom::Start(from))?;
+            let mut bytes = Vec::new();
+            file.take(BUFFER).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(LONGEST).collect()).collect();
+        lines.iter().skip(lines.len().saturating_sub(KEPT)).cloned().collect()
+    }
+
+    /// Copies an overlong file away and empties it: its writer holds it open and appends. What is written between the two
+    /// steps is lost.
+    pub fn trim(&self) {
+        let sink = self.lock();
+        let trimmed = || -> std::io::Result<()> {
+            if std::fs::metadata(&sink.path)?.len() > sink.limit {
+                std::fs::copy(&sink.path, sink.path.with_extension("log.1"))?;
+                OpenOptions::new().write(true).open(&sink.path)?.set_len(0)?;
+            }
+            Ok(())
+        };
+        if let Err(cause) = trimmed() {
+            tracing::warn!(path = %sink.path.display(), %cause, "cannot trim a log");
+        }
+    }
+
     /// Lines that could not be written.
     pub fn lost(&self) -> u64 {
         self.lock().lost
@@ -125,6 +165,22 @@ mod tests {
         let before = std::fs::read_to_string(directory.path().join("storage.log.1")).unwrap();
         assert_eq!((before.as_str(), now.as_str()), ("one line of text\nsecond line\n", "third\n"));
         assert_eq!(output.lost(), 0);
+    }
+
+    #[test]
+    fn a_file_that_others_write_is_read_from_its_end_and_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = Output::open(directory.path(), "storage", 100, false).unwrap();
+        let mut written = output.file().unwrap();
+        for number in 0..20 {
+            writeln!(written, "line {number}").unwrap();
+        }
+        assert_eq!(output.tail().last().unwrap(), "line 19");
+        assert_eq!(output.tail().len(), KEPT);
+        output.trim();
+        writeln!(written, "after").unwrap();
+        assert_eq!(output.tail(), ["after"], "its writer goes on at the beginning");
+        assert!(std::fs::read_to_string(directory.path().join("storage.log.1")).unwrap().contains("line 0\n"));
     }
 
     #[tokio::test]
