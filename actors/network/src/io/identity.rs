@@ -58,6 +58,9 @@ fn create(folder: &Path, path: &Path) -> Result<Keypair, ActorError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
