@@ -69,7 +69,7 @@ fn view(observation: &Observation) -> View {
     match observation.health() {
         Health::Unspecified | Health::Starting | Health::Draining => View::Starting,
         Health::Wedged => View::Wedged(observation.health_reason.clone()),
-        Health::Ready | Health::Degraded => View::Working,
+        Health::Ready | Health::Degraded | Health::Frozen => View::Working,
     }
 }
 
