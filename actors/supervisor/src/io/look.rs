@@ -89,6 +89,7 @@ mod tests {
         let table = [
             (Health::Starting, View::Starting),
             (Health::Draining, View::Starting),
+            (Health::Frozen, View::Working),
             (Health::Ready, View::Working),
             (Health::Degraded, View::Working),
             (Health::Wedged, View::Wedged("GetHead hangs".into())),
