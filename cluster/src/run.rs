@@ -98,7 +98,7 @@ async fn serve<A: RoleActor>(
     let door: Deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming));
     doors.open_role(door.clone());
     announce(Kind::Role, &identity).await?;
-    inspect::replay(config.debug.replay.clone(), vitals, door, drain.clone());
+    inspect::replay(config.debug.replay.clone(), vitals.clone(), door, drain.clone());
 
     // A task of its own: a handler that blocks its thread must not keep the process from ending.
     let mut work = tokio::spawn(executor.run());
