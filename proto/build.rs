@@ -21,6 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).open_files(&files)?;
     let descriptors = compiler.file_descriptor_set();
+    // With the options of fields: what messages look like to people is read from it at run time.
+    let whole = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(whole, compiler.descriptor_pool().encode_to_vec())?;
     let generator = Generator { grpc: tonic_prost_build::configure().service_generator(), pool: compiler.descriptor_pool() };
 
     let mut config = prost_build::Config::new();
@@ -141,7 +144,8 @@ impl Inbox<'_> {
         writeln!(out, "        }}\n    }}")?;
         writeln!(out, "    fn describe(name: &str, body: &[u8]) -> String {{\n        match name {{")?;
         for method in methods {
-            writeln!(out, "            \"{}\" => crate::wire::describe::<{}>(body),", method.proto_name, method.input_type)?;
+            let message = method.input_proto_type.trim_start_matches('.');
+            writeln!(out, "            \"{}\" => crate::describe::text(\"{message}\", body),", method.proto_name)?;
         }
         writeln!(out, "            _ => String::from(\"unknown message\"),\n        }}\n    }}\n}}")
     }

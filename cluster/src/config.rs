@@ -32,6 +32,27 @@ pub struct ClusterConfig {
     pub drain_budget: Duration,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
+    /// What debug nodes may do.
+    pub debug: DebugConfig,
+}
+
+/// What debug nodes may do. Looking is always allowed to whoever may join the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DebugConfig {
+    /// Where every change by a debugger is written down, one JSON object a line; what cannot be written down is not done.
+    pub audit_file: PathBuf,
+    /// Whether chain, stream, bridge and storage may be frozen. On test chains only: a frozen validator misses its turns.
+    pub freeze_signers: bool,
+    /// A recording to replay into the role's mailbox, after which the process ends. Not a setting: `alys debug replay`.
+    #[serde(skip)]
+    pub replay: Option<PathBuf>,
+}
+
+impl Default for DebugConfig {
+    fn default() -> Self {
+        Self { audit_file: PathBuf::from("audit.log"), freeze_signers: false, replay: None }
+    }
 }
 
 /// TCP with TLS 1.3 client certificates between hosts.
@@ -99,6 +120,7 @@ impl Default for ClusterConfig {
             handler_deadline: Duration::from_secs(5),
             drain_budget: Duration::from_secs(5),
             telemetry: TelemetryConfig::default(),
+            debug: DebugConfig::default(),
         }
     }
 }

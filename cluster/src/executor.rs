@@ -13,7 +13,8 @@ use tracing::Instrument as _;
 use crate::actor::{Cx, LocalSender, RoleActor, Status};
 use crate::exit::ActorError;
 use crate::identity::unix_millis;
-use crate::mailbox::Shared;
+use crate::inspect::{InFlight, Message, Passing, TaskWaiting, Times, Waits};
+use crate::mailbox::{Shared, Ticket};
 use crate::metrics::{Figure, RoleMetrics};
 use crate::port::{Answer, Envelope, Gate, Item};
 use crate::progress::InHand;
@@ -35,30 +36,48 @@ pub(crate) struct Activity {
 }
 
 struct Current {
-    in_flight: Option<(&'static str, Instant)>,
+    in_flight: Option<InFlight>,
+    times: Times,
     /// How long it may be quiet, where its .proto says.
     longest: Option<Duration>,
     /// The last sign of progress.
     ticked: Instant,
-    /// Answers that the handler awaits, oldest first, and until when.
-    waiting_on: Vec<(u64, String, Instant)>,
+    /// Answers that the handler awaits, oldest first.
+    awaited: Vec<Awaited>,
     waits: u64,
+}
+
+/// An answer that the handler awaits.
+struct Awaited {
+    number: u64,
+    what: String,
+    since: Instant,
+    until: Instant,
 }
 
 impl Default for Current {
     fn default() -> Self {
-        Self { in_flight: None, longest: None, ticked: Instant::now(), waiting_on: Vec::new(), waits: 0 }
+        let (in_flight, times) = (None, Times::default());
+        Self { in_flight, times, longest: None, ticked: Instant::now(), awaited: Vec::new(), waits: 0 }
     }
 }
 
 /// Clears the wait-for edge when the question ends, also when it is cancelled: that is a sign of progress.
-pub struct Waiting(Option<(Arc<Activity>, u64)>);
+pub struct Waiting(Waiter);
+
+enum Waiter {
+    Handler(Arc<Activity>, u64),
+    /// Takes itself off its list.
+    #[allow(dead_code, reason = "held for its drop")]
+    Task(TaskWaiting),
+    Nobody,
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some((activity, number)) = &self.0 {
+        if let Waiter::Handler(activity, number) = &self.0 {
             let mut current = activity.lock();
-            current.waiting_on.retain(|(waiting, ..)| waiting != number);
+            current.awaited.retain(|awaited| awaited.number != *number);
             current.ticked = Instant::now();
         }
     }
@@ -67,25 +86,28 @@ impl Drop for Waiting {
 /// Says that the handler of this task waits for something that another task or role does, at most so long, until the
 /// value is dropped: it does not count as wedged meanwhile. `Remote` does this for every question. No-op outside a handler.
 pub fn waiting_for(what: impl Into<String>, at_most: Duration) -> Waiting {
-    Activity::wait(|| what.into(), at_most)
+    Activity::wait(|| what.into(), at_most).unwrap_or(Waiting(Waiter::Nobody))
 }
 
 impl Activity {
-    /// Records that the handler of this task waits for somebody. No-op outside a handler.
-    pub(crate) fn waiting_on(service: &str, name: &str, at_most: Duration) -> Waiting {
-        Self::wait(|| format!("{service}.{name}"), at_most)
+    /// Records that the handler of this task, or else a task of the role, waits for somebody.
+    pub(crate) fn waiting_on(service: &'static str, name: &'static str, at_most: Duration) -> Waiting {
+        let handler = Self::wait(|| format!("{service}.{name}"), at_most);
+        handler.unwrap_or_else(|| Waiting(Waiter::Task(Waits::of_tasks().begin(service, name))))
     }
 
-    fn wait(what: impl FnOnce() -> String, at_most: Duration) -> Waiting {
-        let Ok(activity) = ACTIVITY.try_with(Arc::clone) else { return Waiting(None) };
+    /// `None` outside a handler.
+    fn wait(what: impl FnOnce() -> String, at_most: Duration) -> Option<Waiting> {
+        let activity = ACTIVITY.try_with(Arc::clone).ok()?;
         let number = {
             let mut current = activity.lock();
             current.waits = current.waits.wrapping_add(1);
-            let (number, now) = (current.waits, Instant::now());
-            current.waiting_on.push((number, what(), now.checked_add(at_most).unwrap_or(now)));
+            let (number, since) = (current.waits, Instant::now());
+            let until = since.checked_add(at_most).unwrap_or(since);
+            current.awaited.push(Awaited { number, what: what(), since, until });
             number
         };
-        Waiting(Some((activity, number)))
+        Some(Waiting(Waiter::Handler(activity, number)))
     }
 
     /// A sign of progress of the message in hand.
@@ -93,10 +115,20 @@ impl Activity {
         self.lock().ticked = Instant::now();
     }
 
-    /// Name of the message in hand and since when, and whom its handler waits for.
-    pub(crate) fn current(&self) -> (Option<(&'static str, Instant)>, Option<String>) {
-        let current = self.lock();
-        (current.in_flight, current.waiting_on.last().map(|(_, what, _)| what.clone()))
+    /// The message in hand.
+    pub(crate) fn message(&self) -> Option<InFlight> {
+        self.lock().in_flight.clone()
+    }
+
+    /// What the handler awaits and since when, oldest first.
+    pub(crate) fn awaited(&self) -> Vec<(String, Instant)> {
+        self.lock().awaited.iter().map(|awaited| (awaited.what.clone(), awaited.since)).collect()
+    }
+
+    /// How long half, and 99 of a hundred, of the latest messages took.
+    pub(crate) fn percentiles(&self) -> [Duration; 2] {
+        let (mut current, now) = (self.lock(), Instant::now());
+        [50, 99].map(|percent| current.times.percentile(percent, now))
     }
 
     /// The role's last snapshot and when it was taken.
@@ -106,7 +138,7 @@ impl Activity {
 
     /// Name of the message in hand and its age.
     pub(crate) fn in_flight(&self) -> Option<(&'static str, Duration)> {
-        self.lock().in_flight.map(|(name, since)| (name, since.elapsed()))
+        self.lock().in_flight.as_ref().map(|message| (message.name, message.since.elapsed()))
     }
 
     /// The message in hand as far as progress goes, and the time since the last sign of progress.
@@ -114,8 +146,9 @@ impl Activity {
         let now = Instant::now();
         let current = self.lock();
         let quiet = now.saturating_duration_since(current.ticked);
-        let awaits = current.waiting_on.iter().any(|(_, _, until)| *until >= now);
-        (current.in_flight.map(|(name, _)| InHand { name, quiet, limit: current.longest, awaits }), quiet)
+        let awaits = current.awaited.iter().any(|awaited| awaited.until >= now);
+        let in_hand = |message: &InFlight| InHand { name: message.name, quiet, limit: current.longest, awaits };
+        (current.in_flight.as_ref().map(in_hand), quiet)
     }
 
     /// The role's own metrics, as of its last message.
@@ -128,19 +161,23 @@ impl Activity {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
 
-    fn begin(&self, name: &'static str, longest: Option<Duration>) {
+    fn begin(&self, name: &'static str, header: &Header, longest: Option<Duration>) {
+        let message = InFlight::new(name, header);
         let mut current = self.lock();
-        let now = Instant::now();
-        (current.in_flight, current.longest, current.ticked) = (Some((name, now)), longest, now);
+        (current.longest, current.ticked) = (longest, message.since);
+        current.in_flight = Some(message);
     }
 
     /// The handler's message and how long it took.
     fn end(&self, failed: bool) -> Option<(&'static str, Duration)> {
-        let done = {
-            let mut current = self.lock();
-            current.ticked = Instant::now();
-            current.in_flight.take().map(|(name, since)| (name, since.elapsed()))
-        };
+        let now = Instant::now();
+        let mut current = self.lock();
+        current.ticked = now;
+        let done = current.in_flight.take().map(|message| (message.name, now.saturating_duration_since(message.since)));
+        if let Some((_, took)) = done {
+            current.times.record(took, now);
+        }
+        drop(current);
         self.handled.fetch_add(1, Ordering::Relaxed);
         if failed {
             self.failed.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +212,7 @@ impl<A: RoleActor> Executor<A> {
     async fn serve(mut self) -> Result<A, ActorError> {
         let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
-        self.activity.begin("start", None);
+        self.activity.begin("start", &Header::default(), None);
         let started = self.actor.start(&cx).await;
         self.activity.end(started.is_err());
         started?;
@@ -183,8 +220,8 @@ impl<A: RoleActor> Executor<A> {
         tracing::info!("ready");
 
         let mut shown = Instant::now();
-        while let Some(item) = self.next().await {
-            self.handle(&mut cx, item).await?;
+        while let Some((ticket, item)) = self.next().await {
+            self.handle(&mut cx, &ticket, item).await?;
             // Under load a snapshot a message would cost more than the messages.
             if self.mailbox.lock().is_empty() || shown.elapsed() >= SHOW_EVERY {
                 self.show();
@@ -201,41 +238,49 @@ impl<A: RoleActor> Executor<A> {
     }
 
     /// The next message, or `None` when draining and nothing waits.
-    async fn next(&mut self) -> Option<Item<A::Local>> {
+    async fn next(&mut self) -> Option<(Ticket, Item<A::Local>)> {
         if !*self.drain.borrow() {
             tokio::select! {
                 biased;
-                (_, item) = self.mailbox.take() => return Some(item),
+                next = self.mailbox.take() => return Some(next),
                 _drain_began_or_shell_gone = self.drain.wait_for(|draining| *draining) => {}
             }
         }
         // Timers may go on for ever; a drain finishes only what others sent.
         loop {
-            match self.mailbox.try_take()?.1 {
-                Item::Local(_) => {}
-                wire @ Item::Wire(_) => return Some(wire),
+            match self.mailbox.try_take()? {
+                (_, Item::Local(_)) => {}
+                next @ (_, Item::Wire(_)) => return Some(next),
             }
         }
     }
 
-    async fn handle(&mut self, cx: &mut Cx<A>, item: Item<A::Local>) -> Result<(), ActorError> {
+    async fn handle(&mut self, cx: &mut Cx<A>, ticket: &Ticket, item: Item<A::Local>) -> Result<(), ActorError> {
+        let waited = ticket.arrived.elapsed();
+        let mut copy = None;
         let result = match item {
             Item::Local(message) => {
                 cx.set_sender(Header::default());
-                self.activity.begin("local", None);
+                self.activity.begin("local", cx.sender(), None);
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
+                copy = self.gate.taps.any().then(|| (envelope.method, envelope.body.clone()));
                 let longest = envelope.method.longest;
                 let Some((message, header)) = self.open(envelope) else { return Ok(()) };
                 let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
-                self.activity.begin(message.name(), longest);
+                self.activity.begin(message.name(), &header, longest);
                 cx.set_sender(header);
                 self.actor.handle(cx, message).instrument(span).await
             }
         };
-        if let Some((name, took)) = self.activity.end(result.is_err()) {
-            self.gate.counts.handled(name, took, result.is_err());
+        let Some((name, took)) = self.activity.end(result.is_err()) else { return result };
+        self.gate.counts.handled(name, took, result.is_err());
+        let (method, body) = copy.map_or((None, bytes::Bytes::new()), |(method, body)| (Some(method), body));
+        // One whose tap was opened while it was in hand has no copy and is not shown.
+        if method.is_some() || ticket.name == "local" {
+            let passing = Passing::Handled { waited, took, failed: result.is_err() };
+            self.gate.taps.pass(Message { method, header: cx.sender(), body: &body }, &passing);
         }
         result
     }
@@ -246,6 +291,8 @@ impl<A: RoleActor> Executor<A> {
         let deadline = header.deadline_unix_millis;
         if deadline != 0 && unix_millis() > deadline {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
+            let seen = Message { method: Some(method), header: &header, body: &body };
+            self.gate.taps.pass(seen, &Passing::Refused("it expired in the mailbox"));
             let refused = Refused::TooLate(format!("{} expired in the mailbox", method.name));
             self.gate.counts.refused(Some(method.name), &refused);
             answer.refuse(refused);

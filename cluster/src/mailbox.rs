@@ -13,10 +13,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use alys_proto::cluster::Freeze;
 use alys_proto::{BackpressureStrategy, Lane};
 use tokio::sync::Notify;
 
 use crate::config::MailboxConfig;
+use crate::inspect::{Pass, Valve};
 
 /// What the queue must know of a message.
 #[derive(Clone, Debug)]
@@ -193,11 +195,12 @@ const fn index(lane: Lane) -> usize {
 pub(crate) struct Shared<T> {
     queue: Mutex<Queue<T>>,
     arrived: Notify,
+    valve: Mutex<Valve>,
 }
 
 impl<T> Shared<T> {
     pub(crate) fn new(config: MailboxConfig) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Queue::new(config)), arrived: Notify::new() })
+        Arc::new(Self { queue: Mutex::new(Queue::new(config)), arrived: Notify::new(), valve: Mutex::default() })
     }
 
     pub(crate) fn push(&self, ticket: Ticket, item: T) -> Admission<T> {
@@ -206,17 +209,50 @@ impl<T> Shared<T> {
         admission
     }
 
-    /// Waits for the next message. Cancel safe: a message is taken only when this returns.
+    /// Waits for the next message that the valve lets pass. Cancel safe: a message is taken only when this returns.
     pub(crate) async fn take(&self) -> (Ticket, T) {
         loop {
             let arrived = self.arrived.notified();
-            if let Some(next) = self.lock().take() {
-                return next;
+            match self.next() {
+                Ok(next) => return next,
+                Err(None) => arrived.await,
+                // Whatever comes first: a message, a step, a thaw, the end of the lease.
+                Err(Some(lease_end)) => drop(tokio::time::timeout_at(lease_end, arrived).await),
             }
-            arrived.await;
         }
     }
 
+    /// The next message, or until when a freeze may hold it.
+    fn next(&self) -> Result<(Ticket, T), Option<tokio::time::Instant>> {
+        let mut valve = self.valve();
+        match valve.pass(tokio::time::Instant::now()) {
+            Pass::Open => self.lock().take().ok_or(None),
+            Pass::Step => {
+                let next = self.lock().take().ok_or(None)?;
+                valve.stepped();
+                Ok(next)
+            }
+            Pass::NotBefore(lease_end) => Err(Some(lease_end)),
+        }
+    }
+
+    /// Changes the valve and lets the executor look again.
+    pub(crate) fn turn<R>(&self, change: impl FnOnce(&mut Valve) -> R) -> R {
+        let changed = change(&mut self.valve());
+        self.arrived.notify_one();
+        changed
+    }
+
+    /// Who holds the mailbox, if somebody does.
+    pub(crate) fn frozen(&self) -> Option<Freeze> {
+        self.valve().show(tokio::time::Instant::now())
+    }
+
+    fn valve(&self) -> MutexGuard<'_, Valve> {
+        self.valve.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next message, past the valve: a drain ends a freeze.
     pub(crate) fn try_take(&self) -> Option<(Ticket, T)> {
         self.lock().take()
     }

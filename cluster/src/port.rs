@@ -12,6 +12,7 @@ use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::counts::Counts;
+use crate::inspect::{Message, Passing, Taps};
 use crate::mailbox::{Admission, Shared, Ticket};
 use crate::mesh::channel::Credit;
 
@@ -93,7 +94,13 @@ impl Doors {
     }
 }
 
-/// What admission counts and obeys.
+impl Envelope {
+    fn seen(&self) -> Message<'_> {
+        Message { method: Some(self.method), header: &self.header, body: &self.body }
+    }
+}
+
+/// What admission counts, obeys and shows.
 #[derive(Default)]
 pub(crate) struct Gate {
     /// Whoever sends may send anything: in a test of one role, where probes stand for all others.
@@ -105,6 +112,7 @@ pub(crate) struct Gate {
     pub(crate) refused: AtomicU64,
     /// The same and more, by message.
     pub(crate) counts: Counts,
+    pub(crate) taps: Taps,
 }
 
 /// Puts one message into the mailbox, or refuses it with a typed answer.
@@ -136,10 +144,13 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
     };
     let busy = |item: Item<L>| {
         if let Item::Wire(envelope) = item {
+            gate.taps.pass(envelope.seen(), &Passing::Refused("the mailbox is full"));
             refuse(envelope.answer, &gate.refused, Refused::Busy(format!("the mailbox of {} is full", I::SERVICE)));
         }
     };
-    match mailbox.push(ticket, Item::Wire(Envelope { method, header, body, answer })) {
+    let envelope = Envelope { method, header, body, answer };
+    gate.taps.pass(envelope.seen(), &Passing::Arrived);
+    match mailbox.push(ticket, Item::Wire(envelope)) {
         Admission::Queued => {}
         Admission::Displaced(item) => {
             if let Item::Wire(envelope) = &item {

@@ -14,10 +14,10 @@ use crate::config::ClusterConfig;
 use crate::executor::{Activity, Executor};
 use crate::exit::{self, ActorError};
 use crate::identity::Identity;
-use crate::inspector::Inspector;
+use crate::inspect::{self, Audit, Inspector};
 use crate::mailbox::Shared;
 use crate::mesh::{self, JoinedFiles, Links};
-use crate::port::{Doors, Gate, Sign, admit};
+use crate::port::{Deliver, Doors, Gate, Sign, admit};
 use crate::probes;
 use crate::registry::{Cluster, Kind, Registry, SCOPE, group_of};
 use crate::remote::Sender;
@@ -69,7 +69,7 @@ async fn serve<A: RoleActor>(
     let (drain, draining) = watch::channel(false);
     let activity = Arc::new(Activity::default());
     let gate = Arc::new(Gate::default());
-    let seen = mailbox.clone();
+    let (seen, held) = (mailbox.clone(), mailbox.clone());
     let vitals = Arc::new(Vitals {
         identity: identity.clone(),
         activity: activity.clone(),
@@ -77,19 +77,28 @@ async fn serve<A: RoleActor>(
         links: cluster.links.clone(),
         draining: draining.clone(),
         mailbox: Box::new(move || seen.lock().figures()),
+        frozen: Box::new(move || held.frozen()),
         deadline: config.handler_deadline,
         pulse: Pulse::default(),
     });
     let _probes = probes::start(vitals.clone(), config.telemetry.listen)?;
     let actor = build(&cluster)?;
-    let inspector =
-        Inspector { vitals: vitals.clone(), mailbox: mailbox.clone(), drain: drain.clone(), describe: A::Inbox::describe };
+    let inspector = Inspector {
+        audit: Audit { file: config.debug.audit_file.clone(), identity: identity.clone() },
+        vitals: vitals.clone(),
+        mailbox: mailbox.clone(),
+        drain: drain.clone(),
+        describe: A::Inbox::describe,
+        freeze_signers: config.debug.freeze_signers,
+    };
     doors.open_inspector(Arc::new(move |incoming| inspector.answer(incoming)));
     announce(Kind::Inspector, &identity).await?;
     let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
     let gate_of_door = gate.clone();
-    doors.open_role(Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming)));
+    let door: Deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming));
+    doors.open_role(door.clone());
     announce(Kind::Role, &identity).await?;
+    inspect::replay(config.debug.replay.clone(), vitals.clone(), door, drain.clone());
 
     // A task of its own: a handler that blocks its thread must not keep the process from ending.
     let mut work = tokio::spawn(executor.run());

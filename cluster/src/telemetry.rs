@@ -58,8 +58,8 @@ pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, 
     let provider = provider.build();
     let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("alys"));
     let logs = match config.format {
-        LogFormat::Json => json_lines(std::io::stderr).boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed(),
+        LogFormat::Json => json_lines(crate::inspect::Stderr).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(crate::inspect::Stderr).with_target(false).boxed(),
     };
     // A second call, as tests of one process make, keeps the first subscriber.
     let _already_set = tracing_subscriber::registry().with(filter).with(traces).with(logs).try_init();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alys_proto::Role;
-use alys_proto::cluster::Health;
+use alys_proto::cluster::{Freeze, Health};
 use tokio::sync::watch;
 
 use crate::executor::Activity;
@@ -26,6 +26,8 @@ pub(crate) struct Vitals {
     pub(crate) links: Links,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) mailbox: Box<dyn Fn() -> Figures + Send + Sync>,
+    /// Whether a debugger holds the mailbox.
+    pub(crate) frozen: Box<dyn Fn() -> Option<Freeze> + Send + Sync>,
     /// A handler or a queue that takes longer makes no progress.
     pub(crate) deadline: Duration,
     pub(crate) pulse: Pulse,
@@ -59,7 +61,8 @@ impl Vitals {
         let sight = Sight {
             in_hand: in_hand.filter(|_| !starting),
             starting,
-            waiting: figures.depth,
+            // What a debugger holds back waits for the debugger, not for the role.
+            waiting: if (self.frozen)().is_some() { 0 } else { figures.depth },
             oldest: figures.oldest.map_or(Duration::ZERO, |arrived| arrived.elapsed()),
             idle,
             silent: self.pulse.silent(),
@@ -73,15 +76,15 @@ impl Vitals {
     /// |---|---|
     /// | ready | yes |
     /// | degraded | yes: it does what it can, and to hide it would cut off those that could heal it |
-    /// | starting, draining, wedged | no |
+    /// | starting, draining, wedged, frozen | no |
     pub(crate) fn ready(&self) -> Result<(), String> {
         let (health, reason) = self.health();
         match health {
             Health::Ready | Health::Degraded => Ok(()),
-            Health::Starting | Health::Wedged | Health::Draining | Health::Unspecified if reason.is_empty() => {
+            Health::Starting | Health::Wedged | Health::Draining | Health::Frozen | Health::Unspecified if reason.is_empty() => {
                 Err(name_of(health).to_owned())
             }
-            Health::Starting | Health::Wedged | Health::Draining | Health::Unspecified => {
+            Health::Starting | Health::Wedged | Health::Draining | Health::Frozen | Health::Unspecified => {
                 Err(format!("{}: {reason}", name_of(health)))
             }
         }
@@ -94,9 +97,10 @@ impl Vitals {
         if *self.draining.borrow() {
             return (Health::Draining, reason);
         }
-        match self.live() {
-            Ok(()) => (health, reason),
-            Err(stuck) => (Health::Wedged, stuck.to_string()),
+        match (self.live(), (self.frozen)()) {
+            (Err(stuck), _) => (Health::Wedged, stuck.to_string()),
+            (Ok(()), Some(freeze)) => (Health::Frozen, format!("by {}", freeze.who)),
+            (Ok(()), None) => (health, reason),
         }
     }
 
@@ -143,5 +147,6 @@ pub(crate) const fn name_of(health: Health) -> &'static str {
         Health::Degraded => "degraded",
         Health::Wedged => "wedged",
         Health::Draining => "draining",
+        Health::Frozen => "frozen",
     }
 }

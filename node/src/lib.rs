@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod debug;
 pub mod failure;
 pub mod generate;
 pub mod io;

@@ -5,6 +5,7 @@
 //! other one is asked. `build.rs` makes an `Inbox` enum of each service; see [`wire`] for its traits.
 
 pub mod cause;
+pub mod describe;
 pub mod link;
 pub mod permission;
 pub mod role;

@@ -50,6 +50,9 @@ fn only(service: &str, method: &str) -> Option<&'static [Role]> {
         ("stream" | "network", "FinalizedBlock") => &[Role::Chain],
         ("network", "PublishConsensus") => &[Role::Chain],
         ("network", "PublishTransaction") => &[Role::Engine],
+        ("cluster", "MailboxFreeze" | "MailboxStep" | "MailboxThaw" | "TapOpen" | "TapRead" | "TapClose" | "Audit") => {
+            &[Role::Debug]
+        }
         _ => return None,
     })
 }

@@ -86,7 +86,7 @@ pub trait Inbox: Sized + Send + 'static {
     fn decode(name: &str, body: &[u8], port: Option<ReplyPort>) -> Result<Self, Refused>;
     /// The method's name.
     fn name(&self) -> &'static str;
-    /// The message as text, for people.
+    /// The message as text, for people; fields marked secret are redacted.
     fn describe(name: &str, body: &[u8]) -> String;
 
     /// What the .proto says of a method.
@@ -189,15 +189,6 @@ pub fn refuse(port: Option<ReplyPort>, refused: Refused) -> Refused {
         port(Err(refused.clone()));
     }
     refused
-}
-
-/// The message as text, cut at 2,000 characters: a block's bytes help nobody in a terminal.
-pub fn describe<M: Message + Default + std::fmt::Debug>(body: &[u8]) -> String {
-    const LONGEST: usize = 2_000;
-    match M::decode(body) {
-        Ok(message) => format!("{message:?}").chars().take(LONGEST).collect(),
-        Err(cause) => format!("malformed: {cause}"),
-    }
 }
 
 /// Encodes what a port was called with, as it travels.

@@ -10,3 +10,4 @@ pub mod lab;
 pub mod manifests;
 pub mod peg;
 pub mod processes;
+pub mod terminal;

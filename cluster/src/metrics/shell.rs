@@ -124,7 +124,8 @@ impl Shell {
     }
 }
 
-const HEALTHS: [Health; 5] = [Health::Starting, Health::Ready, Health::Degraded, Health::Wedged, Health::Draining];
+const HEALTHS: [Health; 6] =
+    [Health::Starting, Health::Ready, Health::Degraded, Health::Wedged, Health::Draining, Health::Frozen];
 
 const fn lane_name(lane: Lane) -> &'static str {
     match lane {

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 
 use super::orders::{OrderArgs, ScaleArgs};
+use crate::debug::args::Debug;
 use crate::io::table::Output;
 use crate::prepare::keys::Kind;
 
@@ -151,6 +152,9 @@ pub struct RoleArgs {
     /// End when standard input ends: the supervisor holds its other end
     #[arg(long, hide = true)]
     pub lifeline: bool,
+    /// Replay a recording into the mailbox, then end
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
     /// This supervisor is `alys up`
     #[arg(long, hide = true)]
     pub up: bool,
@@ -182,36 +186,6 @@ pub struct Status {
     /// Wait at most so many seconds until all are ready; exit 75 if they are not
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
-}
-
-/// `alys debug`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Debug {
-    /// What waits in the mailboxes
-    #[command(subcommand)]
-    Mailbox(Mailbox),
-}
-
-/// `alys debug mailbox`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Mailbox {
-    /// All mailboxes
-    Ls {
-        /// Form of the output
-        #[arg(short, long, default_value = "table")]
-        output: Output,
-    },
-    /// The messages that wait in one
-    Peek {
-        /// Instance, as `ls` names it
-        instance: String,
-        /// Most messages to show
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-        /// Form of the output
-        #[arg(short, long, default_value = "table")]
-        output: Output,
-    },
 }
 
 /// `alys peg-in`.

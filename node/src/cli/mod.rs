@@ -2,17 +2,16 @@
 
 pub mod args;
 mod configure;
-mod debug;
 mod evm;
 mod generate;
 mod keys;
 pub mod orders;
 mod peg_in;
 mod peg_out;
-mod pegs;
+pub(crate) mod pegs;
 mod place;
 mod role;
-mod status;
+pub(crate) mod status;
 mod up;
 
 use std::process::ExitCode;
@@ -55,7 +54,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Drain(args) => runtime()?.block_on(orders::drain(&place, &args)),
         Command::Resume(args) => runtime()?.block_on(orders::resume(&place, &args)),
         Command::Scale(args) => runtime()?.block_on(orders::scale(&place, &args)),
-        Command::Debug(args) => runtime()?.block_on(debug::run(&place, &args)),
+        Command::Debug(args) => runtime()?.block_on(crate::debug::run(&place, &args)),
         Command::PegIn(args) => runtime()?.block_on(peg_in::run(&place, &args)),
         Command::PegOut(args) => runtime()?.block_on(peg_out::run(&place, &args)),
         Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),

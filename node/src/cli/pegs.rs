@@ -10,8 +10,15 @@ use super::status::join;
 use crate::failure::{Failure, Outcome};
 use crate::io::table::{self, Output, print};
 
-pub(super) async fn list(cluster: &Cluster) -> Outcome<Pegs> {
+pub(crate) async fn list(cluster: &Cluster) -> Outcome<Pegs> {
     cluster.remote::<bridge::Inbox>().ask(ListPegs {}).await.map_err(|refused| Failure::temporary(format!("bridge: {refused}")))
+}
+
+/// All of it, for programs.
+pub(crate) fn json(pegs: &Pegs) -> Value {
+    let ins: Vec<Value> = pegs.peg_ins.iter().map(in_json).collect();
+    let outs: Vec<Value> = pegs.peg_outs.iter().map(out_json).collect();
+    json!({ "peg_ins": ins, "peg_outs": outs })
 }
 
 pub(super) async fn show_ins(place: &Place, output: Output) -> Outcome {
@@ -35,7 +42,7 @@ pub(super) async fn show_outs(place: &Place, output: Output) -> Outcome {
 }
 
 /// A Bitcoin id as people write it: the reverse of its bytes. Empty when there is none.
-pub(super) fn txid_text(bytes: &[u8]) -> String {
+pub(crate) fn txid_text(bytes: &[u8]) -> String {
     hex::encode(bytes.iter().rev().copied().collect::<Vec<u8>>())
 }
 

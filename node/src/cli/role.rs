@@ -10,10 +10,12 @@ use crate::wiring::{self, Launch};
 
 pub(super) fn run(place: &Place, args: &RoleArgs) -> Outcome<u8> {
     arm(args.lifeline)?;
+    let mut loaded = place.load()?;
+    loaded.config.cluster.debug.replay = args.replay.clone();
     let launch = Launch {
         role: args.role,
         instance: args.instance.clone().unwrap_or_else(|| args.role.name().to_owned()),
-        loaded: place.load()?,
+        loaded,
         overrides: place.overrides(),
         up: args.up,
         verbose: args.verbose,

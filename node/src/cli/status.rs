@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use alys_cluster::{Cluster, Health, Observed, attach, exit};
+use alys_cluster::{Cluster, Observed, attach, exit};
 use alys_proto::Role;
 use alys_proto::cluster::Observation;
 use alys_proto::role::ROLES;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::args::{Place, Status};
+use crate::debug::health_name;
 use crate::failure::{Failure, Outcome};
 use crate::io::table::{Output, json, print, table};
 
@@ -84,7 +85,7 @@ pub(super) async fn run(place: &Place, args: &Status) -> Outcome<u8> {
 }
 
 /// Joins the mesh of the node as a hidden node.
-pub(super) async fn join(place: &Place) -> Outcome<Cluster> {
+pub(crate) async fn join(place: &Place) -> Outcome<Cluster> {
     let loaded = place.load_live()?;
     let cluster = attach(&loaded.config.cluster).await.map_err(|error| Failure {
         code: error.exit_code(),
@@ -270,22 +271,11 @@ fn text(rows: &[Row]) -> String {
     table(&headings, &rows.iter().map(Row::cells).collect::<Vec<_>>())
 }
 
-fn health_name(health: Health) -> &'static str {
-    match health {
-        Health::Unspecified => "unknown",
-        Health::Starting => "starting",
-        Health::Ready => "ready",
-        Health::Degraded => "degraded",
-        Health::Wedged => "wedged",
-        Health::Draining => "draining",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use alys_cluster::Identity;
+    use alys_cluster::{Health, Identity};
     use alys_proto::Refused;
     use alys_proto::cluster::{Field, Mailbox};
 

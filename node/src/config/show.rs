@@ -1,12 +1,12 @@
 //! The configuration as people may see it: secrets redacted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use super::layers::Layers;
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// Dotted path.
     pub key: String,

@@ -133,6 +133,9 @@ fn configuration(chain: &DevChain) -> String {
          [local]\n\
          governance = {}\n\
          \n\
+         [cluster.debug]\n\
+         freeze_signers = true\n\
+         \n\
          [network]\n\
          listen = [\"/ip4/127.0.0.1/tcp/30333\"]\n\
          \n\

@@ -54,7 +54,8 @@ impl Actor for BareEcho {
     }
 }
 
-struct Echo;
+/// Answers every question at once.
+pub(super) struct Echo;
 
 impl RoleActor for Echo {
     type Inbox = bridge::Inbox;

@@ -3,3 +3,4 @@
 pub mod call;
 pub mod ends;
 pub mod node;
+pub mod top;

@@ -22,6 +22,11 @@ enum Part {
     /// The answering process of the call measurement.
     #[command(hide = true)]
     Answer { folder: PathBuf, bare_port: u16, tonic_port: u16 },
+    /// The answering process of the measurement with a debugger.
+    #[command(hide = true)]
+    Echo { folder: PathBuf },
+    /// Only what a debugger costs.
+    Top { rounds: usize },
     /// Only messages between two processes.
     Mesh,
 }
@@ -29,13 +34,17 @@ enum Part {
 #[tokio::main]
 async fn main() -> eyre::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Part::Answer { folder, bare_port, tonic_port }) = arguments.part {
-        return bench::ends::answer(&folder, bare_port, tonic_port).await;
+    match arguments.part {
+        Some(Part::Answer { folder, bare_port, tonic_port }) => return bench::ends::answer(&folder, bare_port, tonic_port).await,
+        Some(Part::Echo { folder }) => return bench::top::answer(&folder).await,
+        Some(Part::Top { rounds }) => return bench::top::measure(rounds).await,
+        Some(Part::Mesh) | None => {}
     }
     show(&bench::call::measure(arguments.rounds).await?);
     if matches!(arguments.part, Some(Part::Mesh)) {
         return Ok(());
     }
+    bench::top::measure_beside(arguments.rounds)?;
     bench::node::measure(arguments.rounds).await
 }
 

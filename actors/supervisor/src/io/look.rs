@@ -74,7 +74,7 @@ fn view(observation: &Observation) -> View {
     match observation.health() {
         Health::Unspecified | Health::Starting | Health::Draining => View::Starting,
         Health::Wedged => View::Wedged(observation.health_reason.clone()),
-        Health::Ready | Health::Degraded => View::Working,
+        Health::Ready | Health::Degraded | Health::Frozen => View::Working,
     }
 }
 
@@ -94,6 +94,7 @@ mod tests {
         let table = [
             (Health::Starting, View::Starting),
             (Health::Draining, View::Starting),
+            (Health::Frozen, View::Working),
             (Health::Ready, View::Working),
             (Health::Degraded, View::Working),
             (Health::Wedged, View::Wedged("GetHead hangs".into())),

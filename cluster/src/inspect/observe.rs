@@ -1,62 +1,43 @@
-//! Answers `Observe` on the mesh's own thread, so it answers also while a handler hangs.
+//! What a process shows of itself.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use alys_proto::cluster::{self, Drained, Field, LaneDepth, Mailbox, MailboxView, Observation, QueuedMessage, Role, TypeCount};
-use alys_proto::{Inbox, Lane, Refused};
-use tokio::sync::watch;
+use alys_proto::Lane;
+use alys_proto::cluster::{
+    Field, Header, LaneDepth, Mailbox, MailboxPeek, MailboxView, Observation, QueuedMessage, Role, TypeCount,
+};
 
-use crate::mailbox::{Shared, Ticket};
-use crate::port::{Answer, Incoming, Item};
+use super::waits::of_handler;
+use super::{Inspector, Waits};
+use crate::mailbox::Ticket;
+use crate::port::Item;
 use crate::process;
-use crate::vitals::Vitals;
 
 /// Most messages that one peek shows.
 const MOST_PEEKED: usize = 1_000;
 
-pub(crate) struct Inspector<L> {
-    pub(crate) vitals: Arc<Vitals>,
-    pub(crate) mailbox: Arc<Shared<Item<L>>>,
-    pub(crate) drain: watch::Sender<bool>,
-    pub(crate) describe: fn(&str, &[u8]) -> String,
+/// The message that a handler has in hand.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) name: &'static str,
+    pub(crate) since: Instant,
+    sender: i32,
+    message_id: Vec<u8>,
+}
+
+impl InFlight {
+    /// From now on.
+    pub(crate) fn new(name: &'static str, header: &Header) -> Self {
+        Self { name, since: Instant::now(), sender: header.sender, message_id: header.message_id.clone() }
+    }
 }
 
 impl<L> Inspector<L> {
-    pub(crate) fn answer(&self, incoming: Incoming) {
-        let sender = Role::try_from(incoming.header.sender).unwrap_or(Role::Unspecified);
-        if !alys_proto::may_send(sender, cluster::Inbox::SERVICE, &incoming.name) {
-            self.vitals.gate.refused.fetch_add(1, Ordering::Relaxed);
-            let unauthorised = Refused::Unauthorised(format!("{sender} may not send {} to an inspector", incoming.name));
-            return incoming.answer.refuse(unauthorised);
-        }
-        let port = match incoming.answer {
-            Answer::Asked(port) => Some(port),
-            Answer::Told(_) => None,
-        };
-        match cluster::Inbox::decode(&incoming.name, &incoming.body, port) {
-            Ok(cluster::Inbox::Observe(_, reply)) => reply.send(self.observe()),
-            Ok(cluster::Inbox::MailboxPeek(peek, reply)) => {
-                let limit = usize::try_from(peek.limit).unwrap_or(MOST_PEEKED).min(MOST_PEEKED);
-                reply.send(self.peek(if limit == 0 { MOST_PEEKED } else { limit }));
-            }
-            Ok(cluster::Inbox::Drain(drain, reply)) => {
-                tracing::info!(reason = drain.reason, restart = drain.restart, "asked to drain");
-                self.vitals.gate.restart.store(drain.restart, Ordering::Release);
-                self.drain.send_replace(true);
-                reply.send(Drained { handled: self.vitals.activity.handled.load(Ordering::Relaxed) });
-            }
-            Err(_refused_already) => {
-                self.vitals.gate.malformed.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn observe(&self) -> Observation {
-        let vitals = &self.vitals;
-        let status = vitals.activity.status();
-        let (health, health_reason) = vitals.health();
+    pub(super) fn observe(&self) -> Observation {
+        let status = self.vitals.activity.status();
+        let mailbox = self.mailbox_view();
+        let (health, health_reason) = self.vitals.health();
         let usage = process::usage();
         Observation {
             role: self.vitals.identity.role.into(),
@@ -67,7 +48,7 @@ impl<L> Inspector<L> {
             started_unix_millis: self.vitals.identity.started_millis,
             health: health.into(),
             health_reason,
-            mailbox: Some(self.mailbox()),
+            mailbox: Some(mailbox),
             status: status.as_ref().map_or_else(Vec::new, |(status, _)| fields(&status.fields)),
             status_age_millis: status.map_or(0, |(_, taken)| millis(taken)),
             links: self.vitals.links.list(),
@@ -77,10 +58,19 @@ impl<L> Inspector<L> {
         }
     }
 
-    fn peek(&self, limit: usize) -> MailboxView {
-        let mailbox = Some(self.mailbox());
+    pub(super) fn peek(&self, asked: &MailboxPeek) -> MailboxView {
+        let limit = usize::try_from(asked.limit).unwrap_or(MOST_PEEKED).min(MOST_PEEKED);
+        let wanted = |ticket: &Ticket| {
+            (asked.name.is_empty() || asked.name == ticket.name) && asked.lane.is_none_or(|lane| lane == i32::from(ticket.lane))
+        };
+        let mailbox = Some(self.mailbox_view());
         let queue = self.mailbox.lock();
-        let messages = queue.iter().take(limit).map(|(ticket, item)| self.show(ticket, item)).collect();
+        let messages = queue
+            .iter()
+            .filter(|(ticket, _)| wanted(ticket))
+            .take(if limit == 0 { MOST_PEEKED } else { limit })
+            .map(|(ticket, item)| self.show(ticket, item))
+            .collect();
         MailboxView { mailbox, messages }
     }
 
@@ -102,9 +92,13 @@ impl<L> Inspector<L> {
         shown
     }
 
-    fn mailbox(&self) -> Mailbox {
+    pub(super) fn mailbox_view(&self) -> Mailbox {
         let figures = self.mailbox.lock().figures();
-        let (in_flight, waiting_on) = self.vitals.activity.current();
+        let in_flight = self.vitals.activity.message();
+        let awaited = self.vitals.activity.awaited();
+        let [p50, p99] = self.vitals.activity.percentiles().map(|span| u64::try_from(span.as_micros()).unwrap_or(u64::MAX));
+        let mut waits: Vec<_> = awaited.iter().map(|(what, since)| of_handler(what, *since)).collect();
+        waits.extend(Waits::of_tasks().list());
         Mailbox {
             depth: wide(figures.depth),
             high_water: wide(figures.high_water),
@@ -117,11 +111,19 @@ impl<L> Inspector<L> {
             dropped: figures.dropped,
             expired: self.vitals.activity.expired.load(Ordering::Relaxed),
             malformed: self.vitals.gate.malformed.load(Ordering::Relaxed),
-            in_flight: in_flight.map_or_else(String::new, |(name, _)| name.into()),
-            busy_millis: in_flight.map_or(0, |(_, since)| millis(since)),
+            in_flight: in_flight.as_ref().map_or_else(String::new, |message| message.name.into()),
+            busy_millis: in_flight.as_ref().map_or(0, |message| millis(message.since)),
             queued: figures.by_name.into_iter().map(|(name, count)| TypeCount { name: name.into(), count }).collect(),
-            waiting_on: waiting_on.unwrap_or_default(),
+            waiting_on: awaited.into_iter().map(|(what, _)| what).collect::<Vec<_>>().join(", "),
             lanes: figures.by_lane.into_iter().map(|(lane, depth)| lane_depth(lane, depth)).collect(),
+            bytes: wide(figures.bytes),
+            p50_micros: p50,
+            p99_micros: p99,
+            waits,
+            frozen: self.mailbox.frozen(),
+            taps: self.vitals.gate.taps.count(),
+            in_flight_sender: in_flight.as_ref().map_or(0, |message| message.sender),
+            in_flight_id: in_flight.map(|message| message.message_id).unwrap_or_default(),
         }
     }
 }
