@@ -12,9 +12,12 @@ use tracing::Instrument as _;
 
 use crate::actor::{Cx, LocalSender, RoleActor, Status};
 use crate::exit::ActorError;
+use crate::handled::{Due, Handled};
 use crate::identity::unix_millis;
+use crate::lease::Lease;
 use crate::mailbox::Shared;
 use crate::metrics::{Figure, RoleMetrics};
+use crate::poison::Guard;
 use crate::port::{Answer, Envelope, Gate, Item};
 use crate::progress::InHand;
 use crate::telemetry;
@@ -124,7 +127,7 @@ impl Activity {
         metrics.as_ref().map_or_else(Vec::new, |metrics| metrics.figures())
     }
 
-    fn show(&self, status: Status) {
+    pub(crate) fn show(&self, status: Status) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
 
@@ -161,6 +164,9 @@ pub(crate) struct Executor<A: RoleActor> {
     pub(crate) mailbox: Arc<Shared<Item<A::Local>>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) lease: Lease,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) handled: Arc<Handled>,
     /// Turns true once: finish what waits, then stop.
     pub(crate) drain: watch::Receiver<bool>,
 }
@@ -173,7 +179,7 @@ impl<A: RoleActor> Executor<A> {
     }
 
     async fn serve(mut self) -> Result<A, ActorError> {
-        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.activity.clone());
+        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.lease.clone(), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
         self.activity.begin("start", None);
         let started = self.actor.start(&cx).await;
@@ -219,21 +225,30 @@ impl<A: RoleActor> Executor<A> {
     }
 
     async fn handle(&mut self, cx: &mut Cx<A>, item: Item<A::Local>) -> Result<(), ActorError> {
+        self.lease.check().map_err(|refused| ActorError::Fenced(refused.to_string()))?;
+        let mut due = None;
         let result = match item {
             Item::Local(message) => {
-                cx.set_sender(Header::default());
+                cx.set_sender(Arc::default());
                 self.activity.begin("local", None);
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
                 let longest = envelope.method.longest;
-                let Some((message, header)) = self.open(envelope) else { return Ok(()) };
+                let Some((message, header, posted)) = self.open(envelope) else { return Ok(()) };
+                due = posted;
                 let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
                 self.activity.begin(message.name(), longest);
                 cx.set_sender(header);
                 self.actor.handle(cx, message).instrument(span).await
             }
         };
+        if result.is_ok() {
+            self.guard.end();
+            if let Some(due) = due {
+                self.handled.done(due).await;
+            }
+        }
         if let Some((name, took)) = self.activity.end(result.is_err()) {
             self.gate.counts.handled(name, took, result.is_err());
         }
@@ -241,12 +256,18 @@ impl<A: RoleActor> Executor<A> {
     }
 
     /// Decodes a message, unless nobody waits for it any more.
-    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Header)> {
-        let Envelope { method, header, body, answer } = envelope;
+    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Arc<Header>, Option<Due>)> {
+        let checked = self.guard.check(&envelope);
+        let Envelope { method, header, body, answer, letter } = envelope;
         let deadline = header.deadline_unix_millis;
-        if deadline != 0 && unix_millis() > deadline {
+        let expired = deadline != 0 && unix_millis() > deadline;
+        if expired {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
-            let refused = Refused::TooLate(format!("{} expired in the mailbox", method.name));
+        } else if checked.is_err() {
+            self.gate.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let late = || Refused::TooLate(format!("{} expired in the mailbox", method.name));
+        if let Err(refused) = if expired { Err(late()) } else { checked } {
             self.gate.counts.refused(Some(method.name), &refused);
             answer.refuse(refused);
             return None;
@@ -255,13 +276,25 @@ impl<A: RoleActor> Executor<A> {
             Answer::Asked(port) => (Some(port), None),
             Answer::Told(credit) => (None, credit),
         };
+        let (due, port) = if letter == 0 && Handled::is_posted(method, &header) {
+            (Some(self.handled.take(&header, port)?), None)
+        } else {
+            (None, port)
+        };
         match A::Inbox::decode(method.name, &body, port) {
-            Ok(message) => Some((message, header)),
+            Ok(message) => {
+                let header = Arc::new(header);
+                self.guard.begin(method, body, header.clone(), letter);
+                Some((message, header, due))
+            }
             Err(refused) => {
                 self.gate.malformed.fetch_add(1, Ordering::Relaxed);
                 self.gate.counts.refused(Some(method.name), &refused);
                 if let Some(credit) = credit {
-                    credit.refuse(refused);
+                    credit.refuse(refused.clone());
+                }
+                if let Some(due) = due {
+                    due.refuse(refused);
                 }
                 None
             }
