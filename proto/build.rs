@@ -70,7 +70,11 @@ impl Inbox<'_> {
                     out,
                     "impl crate::wire::Tell<Inbox> for {input} {{ const NAME: &'static str = \"{name}\"; const LANE: crate::Lane = {lane}; }}"
                 )?;
+                if self.option(method, "alys.delivery") == 1 {
+                    writeln!(out, "impl crate::wire::Post<Inbox> for {input} {{}}")?;
+                }
             } else {
+                assert_eq!(self.option(method, "alys.delivery"), 0, "{name}: only what is told is delivered at least once");
                 let output = &method.output_type;
                 writeln!(
                     out,
@@ -107,7 +111,7 @@ impl Inbox<'_> {
         for method in methods {
             writeln!(
                 out,
-                "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::BackpressureStrategy::{}, longest: {} }},",
+                "        crate::wire::Method {{ name: \"{}\", told: {}, lane: crate::Lane::{}, backpressure: crate::BackpressureStrategy::{}, longest: {}, delivery: crate::Delivery::{}, unfenced: {} }},",
                 method.proto_name,
                 told(method),
                 LANES[self.option(method, "alys.lane")],
@@ -116,6 +120,8 @@ impl Inbox<'_> {
                     0 => "None".to_owned(),
                     seconds => format!("Some(std::time::Duration::from_secs({seconds}))"),
                 },
+                ["AtMostOnce", "AtLeastOnce"][self.option(method, "alys.delivery")],
+                self.option(method, "alys.unfenced") == 1,
             )?;
         }
         writeln!(out, "    ];")?;
@@ -160,6 +166,7 @@ impl Inbox<'_> {
         match descriptor.options().get_extension(&extension).as_ref() {
             Value::EnumNumber(number) => usize::try_from(*number).expect("options.proto has no negative numbers"),
             Value::U32(number) => usize::try_from(*number).expect("a 32-bit number"),
+            Value::Bool(set) => usize::from(*set),
             _ => 0,
         }
     }

@@ -9,6 +9,7 @@ use alys_proto::{BackpressureStrategy, Inbox, Lane};
 
 use crate::executor::Activity;
 use crate::exit::ActorError;
+use crate::lease::Lease;
 use crate::mailbox::{Shared, Ticket};
 use crate::metrics::RoleMetrics;
 use crate::port::Item;
@@ -70,13 +71,14 @@ impl Status {
 /// What a handler has at hand.
 pub struct Cx<A: RoleActor> {
     local: LocalSender<A::Local>,
-    sender: Header,
+    sender: Arc<Header>,
+    lease: Lease,
     activity: Arc<Activity>,
 }
 
 impl<A: RoleActor> Cx<A> {
-    pub(crate) fn new(local: LocalSender<A::Local>, activity: Arc<Activity>) -> Self {
-        Self { local, sender: Header::default(), activity }
+    pub(crate) fn new(local: LocalSender<A::Local>, lease: Lease, activity: Arc<Activity>) -> Self {
+        Self { local, sender: Arc::default(), lease, activity }
     }
 
     /// Says that a long handler gets on. One that says nothing for its method's `longest_seconds` counts as wedged.
@@ -84,7 +86,7 @@ impl<A: RoleActor> Cx<A> {
         self.activity.tick();
     }
 
-    pub(crate) fn set_sender(&mut self, sender: Header) {
+    pub(crate) fn set_sender(&mut self, sender: Arc<Header>) {
         self.sender = sender;
     }
 
@@ -93,8 +95,13 @@ impl<A: RoleActor> Cx<A> {
         &self.local
     }
 
+    /// Whether this process may act: to be checked before any effect that is no message to a role.
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// Header of the message in hand; empty in `start`, `stop` and for own messages.
-    pub const fn sender(&self) -> &Header {
+    pub fn sender(&self) -> &Header {
         &self.sender
     }
 }

@@ -20,6 +20,8 @@ pub struct ClusterConfig {
     pub mesh: Option<MeshConfig>,
     /// Mailbox of the role.
     pub mailbox: MailboxConfig,
+    /// Lease of a role that acts only under one.
+    pub lease: LeaseConfig,
     /// Deadline of a question when the caller names none.
     #[serde(with = "humantime_serde")]
     pub ask_deadline: Duration,
@@ -83,6 +85,15 @@ pub struct MailboxConfig {
     pub max_bytes: usize,
 }
 
+/// How long a role may act without hearing from storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeaseConfig {
+    /// The holder stops itself after two thirds of this without a renewal; after all of it another may take over.
+    #[serde(with = "humantime_serde")]
+    pub term: Duration,
+}
+
 /// Logs and traces.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -116,6 +127,7 @@ impl Default for ClusterConfig {
             cookie_file: PathBuf::from("cookie"),
             mesh: None,
             mailbox: MailboxConfig::default(),
+            lease: LeaseConfig::default(),
             ask_deadline: Duration::from_secs(5),
             handler_deadline: Duration::from_secs(5),
             drain_budget: Duration::from_secs(5),
@@ -129,6 +141,13 @@ impl Default for MailboxConfig {
     /// 1,000 messages, the seed's figure; 64 MiB hold five of the largest blocks.
     fn default() -> Self {
         Self { capacity: 1_000, max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+impl Default for LeaseConfig {
+    /// A role on a host that is cut off is replaced within ten seconds; storage may be away for six without anybody stopping.
+    fn default() -> Self {
+        Self { term: Duration::from_secs(9) }
     }
 }
 

@@ -12,10 +12,13 @@ use tracing::Instrument as _;
 
 use crate::actor::{Cx, LocalSender, RoleActor, Status};
 use crate::exit::ActorError;
+use crate::handled::{Due, Handled};
 use crate::identity::unix_millis;
 use crate::inspect::{InFlight, Message, Passing, TaskWaiting, Times, Waits};
+use crate::lease::Lease;
 use crate::mailbox::{Shared, Ticket};
 use crate::metrics::{Figure, RoleMetrics};
+use crate::poison::Guard;
 use crate::port::{Answer, Envelope, Gate, Item};
 use crate::progress::InHand;
 use crate::telemetry;
@@ -157,7 +160,7 @@ impl Activity {
         metrics.as_ref().map_or_else(Vec::new, |metrics| metrics.figures())
     }
 
-    fn show(&self, status: Status) {
+    pub(crate) fn show(&self, status: Status) {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
 
@@ -198,6 +201,9 @@ pub(crate) struct Executor<A: RoleActor> {
     pub(crate) mailbox: Arc<Shared<Item<A::Local>>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) lease: Lease,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) handled: Arc<Handled>,
     /// Turns true once: finish what waits, then stop.
     pub(crate) drain: watch::Receiver<bool>,
 }
@@ -210,7 +216,7 @@ impl<A: RoleActor> Executor<A> {
     }
 
     async fn serve(mut self) -> Result<A, ActorError> {
-        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.activity.clone());
+        let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.lease.clone(), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
         self.activity.begin("start", &Header::default(), None);
         let started = self.actor.start(&cx).await;
@@ -256,24 +262,32 @@ impl<A: RoleActor> Executor<A> {
     }
 
     async fn handle(&mut self, cx: &mut Cx<A>, ticket: &Ticket, item: Item<A::Local>) -> Result<(), ActorError> {
+        self.lease.check().map_err(|refused| ActorError::Fenced(refused.to_string()))?;
         let waited = ticket.arrived.elapsed();
-        let mut copy = None;
+        let (mut copy, mut due) = (None, None);
         let result = match item {
             Item::Local(message) => {
-                cx.set_sender(Header::default());
+                cx.set_sender(Arc::default());
                 self.activity.begin("local", cx.sender(), None);
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
                 copy = self.gate.taps.any().then(|| (envelope.method, envelope.body.clone()));
                 let longest = envelope.method.longest;
-                let Some((message, header)) = self.open(envelope) else { return Ok(()) };
+                let Some((message, header, posted)) = self.open(envelope) else { return Ok(()) };
+                due = posted;
                 let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
                 self.activity.begin(message.name(), &header, longest);
                 cx.set_sender(header);
                 self.actor.handle(cx, message).instrument(span).await
             }
         };
+        if result.is_ok() {
+            self.guard.end();
+            if let Some(due) = due {
+                self.handled.done(due).await;
+            }
+        }
         let Some((name, took)) = self.activity.end(result.is_err()) else { return result };
         self.gate.counts.handled(name, took, result.is_err());
         let (method, body) = copy.map_or((None, bytes::Bytes::new()), |(method, body)| (Some(method), body));
@@ -286,14 +300,20 @@ impl<A: RoleActor> Executor<A> {
     }
 
     /// Decodes a message, unless nobody waits for it any more.
-    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Header)> {
-        let Envelope { method, header, body, answer } = envelope;
+    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Arc<Header>, Option<Due>)> {
+        let checked = self.guard.check(&envelope);
+        let Envelope { method, header, body, answer, letter } = envelope;
         let deadline = header.deadline_unix_millis;
-        if deadline != 0 && unix_millis() > deadline {
+        let expired = deadline != 0 && unix_millis() > deadline;
+        if expired {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
             let seen = Message { method: Some(method), header: &header, body: &body };
             self.gate.taps.pass(seen, &Passing::Refused("it expired in the mailbox"));
-            let refused = Refused::TooLate(format!("{} expired in the mailbox", method.name));
+        } else if checked.is_err() {
+            self.gate.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let late = || Refused::TooLate(format!("{} expired in the mailbox", method.name));
+        if let Err(refused) = if expired { Err(late()) } else { checked } {
             self.gate.counts.refused(Some(method.name), &refused);
             answer.refuse(refused);
             return None;
@@ -302,13 +322,25 @@ impl<A: RoleActor> Executor<A> {
             Answer::Asked(port) => (Some(port), None),
             Answer::Told(credit) => (None, credit),
         };
+        let (due, port) = if letter == 0 && Handled::is_posted(method, &header) {
+            (Some(self.handled.take(&header, port)?), None)
+        } else {
+            (None, port)
+        };
         match A::Inbox::decode(method.name, &body, port) {
-            Ok(message) => Some((message, header)),
+            Ok(message) => {
+                let header = Arc::new(header);
+                self.guard.begin(method, body, header.clone(), letter);
+                Some((message, header, due))
+            }
             Err(refused) => {
                 self.gate.malformed.fetch_add(1, Ordering::Relaxed);
                 self.gate.counts.refused(Some(method.name), &refused);
                 if let Some(credit) = credit {
-                    credit.refuse(refused);
+                    credit.refuse(refused.clone());
+                }
+                if let Some(due) = due {
+                    due.refuse(refused);
                 }
                 None
             }

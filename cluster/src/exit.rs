@@ -30,6 +30,9 @@ pub enum ActorError {
     /// Out of some resource for now. Restart with backoff.
     #[error("temporary: {0}")]
     Temporary(String),
+    /// Another instance holds the lease.
+    #[error("fenced: {0}")]
+    Fenced(String),
     /// A broken promise: going on could lose money or equivocate.
     #[error("broken: {0}")]
     Broken(String),
@@ -49,6 +52,7 @@ impl ActorError {
             Self::Wedged(_) => WEDGED,
             Self::Configuration(_) => CONFIGURATION,
             Self::Temporary(_) => TEMPORARY,
+            Self::Fenced(_) => FENCED,
             Self::Broken(_) => BUG,
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct Envelope {
     pub(crate) header: Header,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
+    /// Id of the requeued dead letter that it is; 0: it came over a link.
+    pub(crate) letter: u64,
 }
 
 /// What waits in a mailbox: messages of others, and the role's own timers and answers.
@@ -113,6 +115,26 @@ pub(crate) struct Gate {
     /// The same and more, by message.
     pub(crate) counts: Counts,
     pub(crate) taps: Taps,
+    epochs: Epochs,
+}
+
+/// The highest lease epoch that each role has come with.
+#[derive(Default)]
+struct Epochs([AtomicU64; 16]);
+
+impl Epochs {
+    /// Refuses a sender of an earlier epoch than one that was here before it.
+    fn admit(&self, header: &Header) -> Result<(), Refused> {
+        let slot = usize::try_from(header.sender).ok().and_then(|number| self.0.get(number));
+        let highest = slot.map_or(0, |slot| slot.fetch_max(header.epoch, Ordering::AcqRel));
+        if header.epoch < highest {
+            let (role, epoch) = (header.sender(), header.epoch);
+            return Err(Refused::Fenced(format!(
+                "{role} comes with epoch {epoch} of its lease, epoch {highest} was here before"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Puts one message into the mailbox, or refuses it with a typed answer.
@@ -135,6 +157,11 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
     if gate.draining.load(Ordering::Acquire) {
         return refuse(answer, &gate.refused, Refused::NotReady(format!("{} is draining", I::SERVICE)));
     }
+    if !method.unfenced
+        && let Err(fenced) = gate.epochs.admit(&header)
+    {
+        return refuse(answer, &gate.refused, fenced);
+    }
     let ticket = Ticket {
         name: method.name,
         lane: method.lane,
@@ -148,7 +175,7 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
             refuse(envelope.answer, &gate.refused, Refused::Busy(format!("the mailbox of {} is full", I::SERVICE)));
         }
     };
-    let envelope = Envelope { method, header, body, answer };
+    let envelope = Envelope { method, header, body, answer, letter: 0 };
     gate.taps.pass(envelope.seen(), &Passing::Arrived);
     match mailbox.push(ticket, Item::Wire(envelope)) {
         Admission::Queued => {}
@@ -160,6 +187,19 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
         }
         Admission::Refused(item) => busy(item),
     }
+}
+
+/// Puts a requeued dead letter into the mailbox. What does not fit is taken again at the next start.
+pub(crate) fn put_back<L>(mailbox: &Shared<Item<L>>, envelope: Envelope) {
+    let method = envelope.method;
+    let ticket = Ticket {
+        name: method.name,
+        lane: method.lane,
+        backpressure: method.backpressure,
+        bytes: envelope.body.len(),
+        arrived: Instant::now(),
+    };
+    let _full = mailbox.push(ticket, Item::Wire(envelope));
 }
 
 /// Stands in a process group while a door is open; that is how others learn of it. It takes no messages: those come on

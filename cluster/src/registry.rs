@@ -30,23 +30,25 @@ pub(crate) enum Kind {
     Inspector,
 }
 
-/// The group in which a process stands alone while a door of it is open.
-pub(crate) fn group_of(kind: Kind, identity: &Identity) -> String {
+/// The group in which a process stands alone while a door of it is open. `epoch` is that of the lease under which it serves;
+/// 0: none.
+pub(crate) fn group_of(kind: Kind, identity: &Identity, epoch: u64) -> String {
     let kind = match kind {
         Kind::Role => "role",
         Kind::Inspector => "inspector",
     };
-    format!("{kind}/{}", identity.node_name())
+    format!("{kind}/{epoch}/{}", identity.node_name())
 }
 
-fn parse_group(group: &str) -> Option<(Kind, Identity)> {
-    let (kind, name) = group.split_once('/')?;
-    let kind = match kind {
+fn parse_group(group: &str) -> Option<(Kind, Identity, u64)> {
+    let mut parts = group.splitn(3, '/');
+    let kind = match parts.next()? {
         "role" => Kind::Role,
         "inspector" => Kind::Inspector,
         _ => return None,
     };
-    Some((kind, Identity::parse(name)?))
+    let epoch = parts.next()?.parse().ok()?;
+    Some((kind, Identity::parse(parts.next()?)?, epoch))
 }
 
 /// Of several live instances of a role, which one a message goes to.
@@ -98,7 +100,8 @@ struct Routes {
     inspectors: Vec<Target>,
 }
 
-type Groups = BTreeMap<(Kind, Role, String, u64, Incarnation), BTreeSet<ActorId>>;
+/// With the lease's epoch.
+type Groups = BTreeMap<(Kind, Role, String, u64, Incarnation), (u64, BTreeSet<ActorId>)>;
 
 /// The local view of who lives. A look-up takes a read lock and a hash.
 #[derive(Clone)]
@@ -163,11 +166,12 @@ impl Registry {
     }
 
     fn change(&self, group: &str, actors: &[ActorCell], joined: bool) {
-        let Some((kind, identity)) = parse_group(group) else { return };
+        let Some((kind, identity, epoch)) = parse_group(group) else { return };
         {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             let key = (kind, identity.role, identity.instance, identity.started_millis, identity.incarnation);
-            let members = groups.entry(key.clone()).or_default();
+            let (held, members) = groups.entry(key.clone()).or_default();
+            *held = epoch;
             for actor in actors {
                 if joined {
                     members.insert(actor.get_id());
@@ -184,19 +188,24 @@ impl Registry {
 
     /// Joins what the links prove with what the groups say.
     fn refresh(&self) {
-        let mut newest: BTreeMap<(Kind, Role, String), Target> = BTreeMap::new();
+        let mut newest: BTreeMap<(Kind, Role, String), (u64, Target)> = BTreeMap::new();
+        let mut highest: HashMap<Role, u64> = HashMap::new();
         {
             let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             // In the order of their starts, so the latest of a name stays.
-            for (kind, role, instance, _, incarnation) in groups.keys() {
+            for ((kind, role, instance, _, incarnation), (epoch, _)) in &*groups {
                 if let Some(target) = self.target(*role, instance, *incarnation) {
-                    newest.insert((*kind, *role, instance.clone()), target);
+                    newest.insert((*kind, *role, instance.clone()), (*epoch, target));
+                    let highest = highest.entry(*role).or_default();
+                    *highest = (*highest).max(*epoch);
                 }
             }
         }
         let mut routes = Routes::default();
-        for ((kind, role, _), target) in newest {
+        for ((kind, role, _), (epoch, target)) in newest {
             match kind {
+                // One that has lost its lease may stay linked for a while.
+                Kind::Role if highest.get(&role).is_some_and(|highest| epoch < *highest) => {}
                 Kind::Role => routes.roles.entry(role).or_default().push(target),
                 Kind::Inspector => routes.inspectors.push(target),
             }
@@ -356,8 +365,8 @@ mod tests {
     #[test]
     fn groups_carry_the_identity() {
         let identity = Identity::new(Role::Engine, "engine");
-        assert_eq!(parse_group(&group_of(Kind::Role, &identity)), Some((Kind::Role, identity)));
-        assert_eq!(parse_group("role/nobody"), None);
+        assert_eq!(parse_group(&group_of(Kind::Role, &identity, 7)), Some((Kind::Role, identity, 7)));
+        assert_eq!(parse_group("role/0/nobody"), None);
         assert_eq!(parse_group("other"), None);
     }
 

@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alys_proto::cluster::{self, Header};
+use alys_proto::storage::{self, PostMessage, PostedMessage};
 use alys_proto::wire::{decode_answer, encode_answer};
-use alys_proto::{Ask, Inbox, Lane, Refused, Role, SCHEMA, Tell};
+use alys_proto::{Ask, Inbox, Lane, Post, Refused, Role, SCHEMA, Tell};
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::executor::Activity;
 use crate::identity::{Identity, unix_millis};
+use crate::lease::Lease;
 use crate::mesh::{Manner, Stamp};
 use crate::port::{Answer, Deliver, Incoming};
-use crate::registry::{Policy, Registry, Target};
+use crate::registry::{Cluster, Policy, Registry, Target};
 use crate::telemetry;
 
 /// The largest batch of blocks (16 MiB) and what is around it. A frame above its limit would end the link, so size is
@@ -40,11 +43,22 @@ pub(crate) struct Sender {
     identity: Identity,
     default_deadline: Duration,
     next_id: AtomicU64,
+    pub(crate) lease: Lease,
+    /// Something was posted.
+    pub(crate) posted: Notify,
 }
 
 impl Sender {
-    pub(crate) fn new(identity: Identity, default_deadline: Duration) -> Arc<Self> {
-        Arc::new(Self { identity, default_deadline, next_id: AtomicU64::new(0) })
+    pub(crate) fn new(identity: Identity, default_deadline: Duration, lease: Lease) -> Arc<Self> {
+        Arc::new(Self { identity, default_deadline, next_id: AtomicU64::new(0), lease, posted: Notify::new() })
+    }
+
+    /// Whether the process may send this.
+    fn check<I: Inbox>(&self, name: &str) -> Result<(), Refused> {
+        match self.lease.check() {
+            Err(_none_yet) if I::method(name).is_some_and(|method| method.unfenced) => Ok(()),
+            checked => checked,
+        }
     }
 
     fn stamp(&self, deadline: Option<Duration>) -> Stamp {
@@ -52,7 +66,8 @@ impl Sender {
         Stamp {
             sequence: self.next_id.fetch_add(1, Ordering::Relaxed),
             deadline: deadline.map_or(0, |span| unix_millis().saturating_add(millis(span))),
-            epoch: 0,
+            epoch: self.lease.epoch(),
+            posted: 0,
             traceparent: telemetry::current_traceparent(),
         }
     }
@@ -70,6 +85,7 @@ pub(crate) fn header_of(sender: &Identity, stamp: &Stamp) -> Header {
         deadline_unix_millis: stamp.deadline,
         schema: SCHEMA,
         epoch: stamp.epoch,
+        posted: stamp.posted,
     }
 }
 
@@ -88,6 +104,10 @@ impl<I: Inbox> Remote<I> {
         Self { route, from, inbox: PhantomData }
     }
 
+    pub(crate) const fn route(&self) -> &Route {
+        &self.route
+    }
+
     /// Asks and waits for the reply, at most the configured deadline.
     pub async fn ask<M: Ask<I>>(&self, message: M) -> Result<M::Reply, Refused> {
         self.ask_within(self.from.default_deadline, message).await
@@ -101,9 +121,14 @@ impl<I: Inbox> Remote<I> {
         let body = encode(M::NAME, &message)?;
         let to = self.route.find(until).await.ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
         let stamp = self.from.stamp(Some(until.saturating_duration_since(Instant::now())));
+        self.from.check::<I>(M::NAME)?;
         let answer = self.send(to, manner_of::<I>(), M::LANE, &stamp, M::NAME, body);
         match tokio::time::timeout_at(until, answer).await {
-            Ok(answer) => decode_answer(&answer?),
+            Ok(answer) => decode_answer(&answer?).inspect_err(|refused| {
+                if matches!(refused, Refused::Fenced(_)) {
+                    self.from.lease.doubt();
+                }
+            }),
             Err(_elapsed) => Err(Refused::TooLate(format!("{}.{} did not answer within {deadline:?}", I::SERVICE, M::NAME))),
         }
     }
@@ -113,6 +138,7 @@ impl<I: Inbox> Remote<I> {
         let body = encode(M::NAME, &message)?;
         let to = self.route.find_now().ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
         let stamp = self.from.stamp(None);
+        self.from.check::<I>(M::NAME)?;
         match to {
             To::Instance(Target::Peer(peer)) => peer.channel(M::LANE).tell(&stamp, M::NAME, &body),
             To::Instance(Target::Own(_, doors)) => {
@@ -131,7 +157,7 @@ impl<I: Inbox> Remote<I> {
             To::Instance(Target::Peer(peer)) => return peer.channel(lane).ask(manner, stamp, name, &body).await,
             To::Instance(Target::Own(_, doors)) => Arc::new(move |incoming| match manner {
                 Manner::Inspect => doors.inspect(incoming),
-                Manner::Ask | Manner::Tell => doors.enter(incoming),
+                Manner::Ask | Manner::Tell | Manner::Post => doors.enter(incoming),
             }),
             To::Probe(deliver) => deliver,
         };
@@ -145,6 +171,42 @@ impl<I: Inbox> Remote<I> {
 
     fn incoming(&self, stamp: &Stamp, name: &str, body: Vec<u8>, answer: Answer) -> Incoming {
         Incoming { name: name.to_owned(), header: header_of(&self.from.identity, stamp), body: body.into(), answer }
+    }
+}
+
+impl<I: Inbox> Remote<I> {
+    /// Has a message delivered at least once, whatever dies meanwhile: when this returns it is on disk, and it stays there until
+    /// the role has handled it. An error leaves the outcome unknown; posting it again while it waits changes nothing.
+    pub async fn post<M: Post<I>>(&self, message: M) -> Result<(), Refused> {
+        let body = encode(M::NAME, &message)?;
+        let Route::Role(registry, receiver, _) = &self.route else {
+            // A test's probe is always there.
+            return self.tell(message);
+        };
+        let route = Route::Role(registry.clone(), Role::Storage, Policy::Singleton);
+        let storage: Remote<storage::Inbox> = Remote::new(route, self.from.clone());
+        let traceparent = telemetry::current_traceparent();
+        storage.ask(PostMessage { receiver: (*receiver).into(), method: M::NAME.to_owned(), body, traceparent }).await?;
+        self.from.posted.notify_one();
+        Ok(())
+    }
+}
+
+impl Cluster {
+    /// Takes a posted message to its receiver; `Ok`: it is handled.
+    pub(crate) async fn deliver(&self, message: &PostedMessage, deadline: Duration) -> Result<(), Refused> {
+        let until = Instant::now() + deadline;
+        let receiver = message.receiver();
+        let found = tokio::time::timeout_at(until, self.registry.wait_for(receiver, Policy::Singleton)).await;
+        let Ok(Target::Peer(peer)) = found else { return Err(Refused::Unreachable(receiver.to_string())) };
+        // It does not expire in the mailbox: it would only be sent again.
+        let stamp = Stamp { posted: message.number, traceparent: message.traceparent.clone(), ..self.sender.stamp(None) };
+        self.sender.lease.check()?;
+        let answer = peer.channel(Lane::Normal).ask(Manner::Post, &stamp, &message.method, &message.body);
+        match tokio::time::timeout_at(until, answer).await {
+            Ok(answer) => decode_answer::<alys_proto::common::Told>(&answer?).map(drop),
+            Err(_elapsed) => Err(Refused::TooLate(format!("{receiver} did not acknowledge within {deadline:?}"))),
+        }
     }
 }
 

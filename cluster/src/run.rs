@@ -4,20 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use alys_proto::Inbox;
+use alys_proto::cluster::Health;
+use alys_proto::{Inbox, Role};
 use ractor::Actor as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::actor::RoleActor;
+use crate::actor::{RoleActor, Status};
 use crate::config::ClusterConfig;
 use crate::executor::{Activity, Executor};
 use crate::exit::{self, ActorError};
+use crate::handled::Handled;
 use crate::identity::Identity;
 use crate::inspect::{self, Audit, Inspector};
+use crate::lease::{Keeper, Lease};
 use crate::mailbox::Shared;
 use crate::mesh::{self, JoinedFiles, Links};
-use crate::port::{Deliver, Doors, Gate, Sign, admit};
+use crate::outbox::Outbox;
+use crate::poison::{Ended, Guard, blame};
+use crate::port::{Deliver, Doors, Gate, Item, Sign, admit, put_back};
 use crate::probes;
 use crate::registry::{Cluster, Kind, Registry, SCOPE, group_of};
 use crate::remote::Sender;
@@ -69,15 +74,17 @@ async fn serve<A: RoleActor>(
     let (drain, draining) = watch::channel(false);
     let activity = Arc::new(Activity::default());
     let gate = Arc::new(Gate::default());
-    let (seen, held) = (mailbox.clone(), mailbox.clone());
+    let (seen, frozen) = (mailbox.clone(), mailbox.clone());
+    let lease = cluster.sender.lease.clone();
     let vitals = Arc::new(Vitals {
         identity: identity.clone(),
         activity: activity.clone(),
         gate: gate.clone(),
         links: cluster.links.clone(),
+        lease: lease.clone(),
         draining: draining.clone(),
         mailbox: Box::new(move || seen.lock().figures()),
-        frozen: Box::new(move || held.frozen()),
+        frozen: Box::new(move || frozen.frozen()),
         deadline: config.handler_deadline,
         pulse: Pulse::default(),
     });
@@ -92,38 +99,36 @@ async fn serve<A: RoleActor>(
         freeze_signers: config.debug.freeze_signers,
     };
     doors.open_inspector(Arc::new(move |incoming| inspector.answer(incoming)));
-    announce(Kind::Inspector, &identity).await?;
-    let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
+    announce(Kind::Inspector, &identity, 0).await?;
+    let keeper = Keeper::new(&lease, &identity, cluster.remote(), config.lease);
+    if let Some(keeper) = &keeper
+        && !held(keeper, &activity, &mut terminate, draining.clone()).await?
+    {
+        return Ok(());
+    }
+    let epoch = lease.epoch();
+    let guard = assist::<A>(&cluster, mailbox.clone()).await;
+    let executor = Executor {
+        actor,
+        mailbox: mailbox.clone(),
+        activity,
+        gate: gate.clone(),
+        lease,
+        guard: guard.clone(),
+        handled: Handled::new(Some(cluster.remote())),
+        drain: draining,
+    };
     let gate_of_door = gate.clone();
     let door: Deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming));
     doors.open_role(door.clone());
-    announce(Kind::Role, &identity).await?;
+    announce(Kind::Role, &identity, epoch).await?;
     inspect::replay(config.debug.replay.clone(), vitals.clone(), door, drain.clone());
 
-    // A task of its own: a handler that blocks its thread must not keep the process from ending.
-    let mut work = tokio::spawn(executor.run());
-    let mut drain_asked = draining;
-    let ended = tokio::select! {
-        ended = &mut work => Some(ended),
-        () = terminate.received() => None,
-        _asked = drain_asked.wait_for(|asked| *asked) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            gate.draining.store(true, Ordering::Release);
-            drain.send_replace(true);
-            match tokio::time::timeout(config.drain_budget, work).await {
-                Ok(ended) => ended,
-                Err(_elapsed) => {
-                    return Err(match vitals.live() {
-                        Ok(()) => ActorError::Temporary("the drain took longer than cluster.drain_budget".into()),
-                        Err(stuck) => ActorError::Wedged(stuck.to_string()),
-                    });
-                }
-            }
-        }
-    };
+    let ended = until_drained(executor, &mut terminate, &drain, config.drain_budget, &vitals).await;
+    guard.report(blame(&ended)).await;
+    if let Some(keeper) = keeper {
+        keeper.give_back().await;
+    }
     // The last answers are on their way to whoever asked.
     let _flushed_or_peers_are_slow = tokio::time::timeout(FLUSH_BUDGET, cluster.links.flushed()).await;
     drop(files);
@@ -132,6 +137,67 @@ async fn serve<A: RoleActor>(
         Ok(result) => result.map(|_actor| ()),
         Err(_panic) => Err(ActorError::Broken("a handler panicked; see the message above".into())),
     }
+}
+
+/// Starts what works beside the role: the guard against poison, and the delivery of what is posted.
+async fn assist<A: RoleActor>(cluster: &Cluster, mailbox: Arc<Shared<Item<A::Local>>>) -> Arc<Guard> {
+    let role = cluster.identity().role;
+    let guard = Guard::new::<A::Inbox>(role, Some(cluster.remote()));
+    guard.start::<A::Inbox>(move |envelope| put_back(&mailbox, envelope)).await;
+    if !matches!(role, Role::Storage | Role::Supervisor) {
+        tokio::spawn(Outbox { cluster: cluster.clone() }.run());
+    }
+    guard
+}
+
+/// Lets the executor work until it ends by itself, or has finished what waits after it was asked to.
+async fn until_drained<A: RoleActor>(
+    executor: Executor<A>,
+    terminate: &mut Signals,
+    drain: &watch::Sender<bool>,
+    budget: Duration,
+    vitals: &Vitals,
+) -> Ended<A> {
+    let mut drain_asked = drain.subscribe();
+    // A task of its own: a handler that blocks its thread must not keep the process from ending.
+    let mut work = tokio::spawn(executor.run());
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        () = async {
+            tokio::select! {
+                () = terminate.received() => {}
+                _asked = drain_asked.wait_for(|asked| *asked) => {}
+            }
+        } => {
+            vitals.gate.draining.store(true, Ordering::Release);
+            drain.send_replace(true);
+            match tokio::time::timeout(budget, work).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return Ok(Err(match vitals.live() {
+                    Ok(()) => ActorError::Temporary("the drain took longer than cluster.drain_budget".into()),
+                    Err(stuck) => ActorError::Wedged(stuck.to_string()),
+                })),
+            }
+        }
+    };
+    ended.map_err(|died| died.try_into_panic().unwrap_or_else(|cancelled| Box::new(cancelled.to_string())))
+}
+
+/// Waits for the lease and keeps it; `false` when asked to end before it was held.
+async fn held(
+    keeper: &Arc<Keeper>,
+    activity: &Activity,
+    terminate: &mut Signals,
+    mut draining: watch::Receiver<bool>,
+) -> Result<bool, ActorError> {
+    let show = |reason| activity.show(Status { health: Health::Starting, reason, fields: Vec::new() });
+    tokio::select! {
+        held = keeper.acquire(show) => held?,
+        () = terminate.received() => return Ok(false),
+        _asked = draining.wait_for(|asked| *asked) => return Ok(false),
+    }
+    keeper.keep()?;
+    Ok(true)
 }
 
 /// Joins as a hidden node that answers nothing and counts nowhere, and waits until all processes on this host are in view.
@@ -168,15 +234,15 @@ async fn connect(
         .await
         .map_err(|cause| ActorError::Broken(format!("cannot start the registry: {cause}")))?;
     let files = mesh::join(config, &links, doors, hidden).await?;
-    let sender = Sender::new(identity.clone(), config.ask_deadline);
+    let sender = Sender::new(identity.clone(), config.ask_deadline, Lease::of(identity.role));
     Ok((Cluster { registry, sender, identity: identity.clone(), links }, files))
 }
 
 /// Joins the group that tells others of an open door.
-async fn announce(kind: Kind, identity: &Identity) -> Result<(), ActorError> {
+async fn announce(kind: Kind, identity: &Identity, epoch: u64) -> Result<(), ActorError> {
     let (sign, _) =
         Sign::spawn(None, Sign, ()).await.map_err(|cause| ActorError::Broken(format!("cannot open a door: {cause}")))?;
-    ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity), vec![sign.get_cell()]);
+    ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity, epoch), vec![sign.get_cell()]);
     Ok(())
 }
 

@@ -11,8 +11,11 @@ use crate::actor::{LocalSender, RoleActor};
 use crate::config::MailboxConfig;
 use crate::executor::{Activity, Executor};
 use crate::exit::ActorError;
+use crate::handled::Handled;
 use crate::identity::Identity;
+use crate::lease::Lease;
 use crate::mailbox::Shared;
+use crate::poison::Guard;
 use crate::port::{Answer, Gate, Incoming, admit};
 use crate::remote::{Remote, Route, Sender};
 
@@ -76,7 +79,16 @@ pub fn start<A: RoleActor>(actor: A) -> Started<A> {
     let (drain, draining) = watch::channel(false);
     let gate = Arc::new(Gate { trusting: true, ..Gate::default() });
     let activity = Arc::new(Activity::default());
-    let executor = Executor { actor, mailbox: mailbox.clone(), activity: activity.clone(), gate: gate.clone(), drain: draining };
+    let executor = Executor {
+        actor,
+        mailbox: mailbox.clone(),
+        activity: activity.clone(),
+        gate: gate.clone(),
+        lease: Lease::of(Role::Debug),
+        guard: Guard::new::<A::Inbox>(Role::Debug, None),
+        handled: Handled::new(None),
+        drain: draining,
+    };
     let task = tokio::spawn(executor.run());
     let local = LocalSender::new(mailbox.clone());
     let deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate, &mailbox, incoming));
@@ -87,6 +99,12 @@ impl<A: RoleActor> Started<A> {
     /// The role's last status as (name, value) pairs.
     pub fn status(&self) -> Vec<(&'static str, String)> {
         self.activity.status().map(|(status, _)| status.fields).unwrap_or_default()
+    }
+
+    /// Its address for another sender than the test: that role, that incarnation, under that epoch of its lease.
+    pub fn remote_from(&self, identity: &Identity, epoch: u64) -> Remote<A::Inbox> {
+        let sender = Sender::new(identity.clone(), PATIENCE, Lease::stamped(identity.role, epoch));
+        Remote::new(self.remote.route().clone(), sender)
     }
 
     /// Whether it has ended by itself.
@@ -111,5 +129,5 @@ impl<A: RoleActor> Started<A> {
 }
 
 fn test_sender() -> Arc<Sender> {
-    Sender::new(Identity::new(Role::Debug, "test"), PATIENCE)
+    Sender::new(Identity::new(Role::Debug, "test"), PATIENCE, Lease::of(Role::Debug))
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::executor::Activity;
 use crate::identity::Identity;
+use crate::lease::Lease;
 use crate::mailbox::Figures;
 use crate::mesh::Links;
 use crate::metrics::{Page, RoleMetrics as _, Shell};
@@ -24,6 +25,7 @@ pub(crate) struct Vitals {
     pub(crate) activity: Arc<Activity>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) links: Links,
+    pub(crate) lease: Lease,
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) mailbox: Box<dyn Fn() -> Figures + Send + Sync>,
     /// Whether a debugger holds the mailbox.

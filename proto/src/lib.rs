@@ -27,13 +27,13 @@ mod generated {
 }
 
 pub use cause::Cause;
-pub use generated::alys::{BackpressureStrategy, Lane};
+pub use generated::alys::{BackpressureStrategy, Delivery, Lane};
 pub use generated::alys::{bridge, chain, cluster, common, engine, governance, network, storage, stream, supervisor, sync};
 pub use permission::may_send;
 pub use prost::Message;
 pub use role::Role;
 pub use units::{Epoch, Height, Sats, Slot, Wei};
-pub use wire::{Ask, Inbox, Refused, Reply, Tell};
+pub use wire::{Ask, Inbox, Post, Refused, Reply, Tell};
 
 /// Version of the message schema. A build reads its own and the one before it.
 pub const SCHEMA: u32 = 1;

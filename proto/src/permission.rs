@@ -32,11 +32,18 @@ const fn of_service(service: &str) -> &'static [Role] {
     }
 }
 
+/// The roles whose shell keeps outboxes, marks and dead letters in storage.
+const ASSISTED: &[Role] = &[Role::Engine, Role::Chain, Role::Bridge, Role::Stream, Role::Network, Role::Sync];
+
 /// The only senders of a message on which money, blocks or processes hang.
 fn only(service: &str, method: &str) -> Option<&'static [Role]> {
     Some(match (service, method) {
         ("storage", "CommitBlock" | "AppendWal" | "GetWal") => &[Role::Chain],
         ("storage", "PutDocuments") => &[Role::Bridge],
+        ("storage", "AcquireLease" | "RenewLease" | "ReleaseLease") => &[Role::Chain, Role::Bridge],
+        ("storage", "RequeueDeadLetter") => &[Role::Debug],
+        ("storage", "PostMessage" | "GetPosted" | "ClearPosted" | "MarkHandled" | "GetHandled") => ASSISTED,
+        ("storage", "ReportDeath" | "AddDeadLetter" | "TakeRequeued") => ASSISTED,
         ("engine", "BuildBlockRequest" | "ExecuteBlock" | "CommitExecution") => &[Role::Chain],
         ("engine", "ProcessTransaction") => &[Role::Network],
         ("chain", "PegInValidationRequest" | "GovernanceBlockProposal") => &[Role::Stream],

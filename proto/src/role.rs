@@ -26,6 +26,12 @@ impl Role {
         }
     }
 
+    /// Whether it acts only under a lease: two of it at once could lose money or equivocate. The other singletons hold
+    /// something that cannot be held twice (a locked database, a port), and what they do may be repeated.
+    pub const fn is_fenced(self) -> bool {
+        matches!(self, Self::Chain | Self::Bridge)
+    }
+
     /// The roles that must be ready before this one is started.
     pub const fn depends_on(self) -> &'static [Self] {
         match self {

@@ -16,10 +16,11 @@
 use std::marker::PhantomData;
 
 use prost::Message;
+use sha2::{Digest as _, Sha256};
 
 use crate::cluster::refusal::Kind;
 use crate::cluster::{Answer, Refusal, answer};
-use crate::{BackpressureStrategy, Lane};
+use crate::{BackpressureStrategy, Delivery, Lane};
 
 /// Why a message was not answered with its reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,10 @@ pub struct Method {
     pub backpressure: BackpressureStrategy,
     /// Longest time that its handler may work without a sign of progress, where the .proto says one.
     pub longest: Option<std::time::Duration>,
+    /// Whether it survives the death of its receiver.
+    pub delivery: Delivery,
+    /// Taken also from a sender whose lease is not current.
+    pub unfenced: bool,
 }
 
 /// Everything that can enter one service, decoded. Implemented by the generated `Inbox` enums only.
@@ -112,6 +117,9 @@ pub trait Tell<I: Inbox>: Message + Default + std::fmt::Debug + 'static {
     /// The lane it travels and waits in.
     const LANE: Lane;
 }
+
+/// A message that is kept until its receiver has handled it: `delivery = AT_LEAST_ONCE` in the .proto.
+pub trait Post<I: Inbox>: Tell<I> {}
 
 /// Where the bytes of an answer go. Called once.
 pub type ReplyPort = Box<dyn FnOnce(Result<Vec<u8>, Refused>) + Send>;
@@ -189,6 +197,16 @@ pub fn refuse(port: Option<ReplyPort>, refused: Refused) -> Refused {
         port(Err(refused.clone()));
     }
     refused
+}
+
+/// Which message it is, whoever repeats it under whatever id: SHA-256 over service, method and body, each behind its length.
+pub fn digest(service: &str, method: &str, body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [service.as_bytes(), method.as_bytes(), body] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 /// Encodes what a port was called with, as it travels.
@@ -274,6 +292,13 @@ mod tests {
         let (third, answered) = port();
         drop(storage::Inbox::decode("GetHead", &[], Some(third)));
         assert!(matches!(answered.recv().expect("answered"), Err(Refused::NotReady(_))));
+    }
+
+    #[test]
+    fn a_digest_tells_apart_where_one_part_ends_and_the_next_begins() {
+        assert_eq!(digest("a", "b", b"c"), digest("a", "b", b"c"));
+        assert_ne!(digest("a", "b", b"c"), digest("ab", "", b"c"));
+        assert_ne!(digest("a", "b", b"c"), digest("a", "bc", b""));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bitcoind;
+pub mod by_hand;
 pub mod cluster;
 pub mod demo;
 pub mod ethereum;

@@ -207,7 +207,8 @@ impl RoleActor for BridgeActor {
         let (state, effects) = State::restore(self.rules.clone(), ledger, &documents);
         let (config, bitcoind, peers, local) =
             (self.config.clone(), self.bitcoind.clone(), self.peers.clone(), cx.local().clone());
-        let outbox = Outbox::start(Door { config, bitcoind, peers, wallet, local });
+        let lease = cx.lease().clone();
+        let outbox = Outbox::start(Door { config, bitcoind, peers, wallet, local, lease });
         for effect in effects {
             outbox.push(Outgoing { effect, reply: None });
         }

@@ -150,6 +150,7 @@ impl EngineActor {
             }
         };
         let (bridge, trail) = (self.peers.bridge.clone(), Arc::clone(&self.trail));
+        let runtime = tokio::runtime::Handle::current();
         self.run(reply, move |engine, pool| {
             let Committed { head, burns, block } = engine.commit(hash)?;
             let burns: Vec<common::Burn> = burns.iter().map(Into::into).collect();
@@ -159,7 +160,7 @@ impl EngineActor {
                 pool.lock().update(head.header.number, changed_accounts(&block.diff));
             }
             if !burns.is_empty()
-                && let Err(refused) = bridge.tell(bridge::BurnEventDetected { burns })
+                && let Err(refused) = runtime.block_on(bridge.post(bridge::BurnEventDetected { burns }))
             {
                 // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
                 tracing::warn!(height = head.header.number, %refused, "bridge was not told of burns");

@@ -6,15 +6,17 @@ use std::sync::atomic::Ordering;
 
 use alys_blocks::ChainSpec;
 use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
-use alys_proto::storage::Inbox;
+use alys_proto::common::Done;
+use alys_proto::storage::{AcquireLease, Inbox, LeaseVerdict, RenewLease};
 use alys_proto::{Message, Refused, Reply};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::core::commit::ChainId;
 use crate::core::form;
+use crate::core::lease::Stamp;
 use crate::core::limits::MAX_QUEUED_READS;
-use crate::io::{DATABASE_FILE, Fault, Job, Progress, Store, Writer};
+use crate::io::{DATABASE_FILE, Fault, Job, Progress, Store, Writer, letters, outbox};
 
 /// The storage role.
 pub struct StorageActor {
@@ -68,6 +70,24 @@ impl StorageActor {
         }
     }
 
+    /// Who does not get the lease waits for no disk; who gets it is answered when it is written.
+    async fn acquire(&self, stamp: Stamp, request: &AcquireLease, reply: Reply<LeaseVerdict>) {
+        let Some(open) = &self.open else { return };
+        match form::acquire_lease(stamp, request) {
+            Err(malformed) => reply.refuse(Refused::Malformed(malformed.to_string())),
+            Ok((holder, gone)) => match open.store.leases.refusal(stamp.role, &holder, gone) {
+                Some(held) => reply.send(held),
+                None => open.writer.write(Job::acquire(stamp, holder, gone, reply)).await,
+            },
+        }
+    }
+
+    fn renew(&self, stamp: Stamp, request: &RenewLease, reply: Reply<Done>) {
+        let Some(open) = &self.open else { return };
+        let renewed = open.store.leases.renew(Stamp { epoch: request.epoch, ..stamp });
+        reply.answer(renewed.map(|()| Done {}).map_err(|stale| Refused::Fenced(stale.to_string())));
+    }
+
     /// Runs a read on a blocking thread and answers from there.
     fn read<T, F>(&self, cx: &Cx<Self>, reply: Reply<T>, read: F)
     where
@@ -101,6 +121,28 @@ impl StorageActor {
         let too_long = |error: crate::io::AnswerTooLong| Refused::Failed(error.to_string());
         match message {
             Inbox::GetHead(_, reply) => self.read(cx, reply, |store| store.head().map(Ok)),
+            Inbox::GetLeases(_, reply) => {
+                if let Some(open) = &self.open {
+                    reply.send(open.store.leases.show());
+                }
+            }
+            Inbox::GetPosted(_, reply) => {
+                let role = cx.sender().sender();
+                self.read(cx, reply, move |store| store.posted(role).map(Ok));
+            }
+            Inbox::GetHandled(_, reply) => {
+                let role = cx.sender().sender();
+                self.read(cx, reply, move |store| store.handled(role).map(Ok));
+            }
+            Inbox::ListDeadLetters(request, reply) => self.read(cx, reply, move |store| store.letters(&request).map(Ok)),
+            Inbox::TakeRequeued(_, reply) => {
+                let role = cx.sender().sender();
+                self.read(cx, reply, move |store| store.requeued(role).map(Ok));
+            }
+            Inbox::GetDeadLetter(request, reply) => self.read(cx, reply, move |store| {
+                let none = || Refused::Failed(format!("there is no dead letter {}", request.id));
+                Ok(store.letter(request.id)?.ok_or_else(none))
+            }),
             Inbox::GetBlocks(request, reply) => self.read(cx, reply, move |store| store.blocks(request).map(Ok)),
             Inbox::GetBlockByHash(request, reply) => match form::hash("block hash", &request.hash) {
                 Ok(hash) => self.read(cx, reply, move |store| store.block_by_hash(hash).map(Ok)),
@@ -112,8 +154,8 @@ impl StorageActor {
                 Ok(()) => self.read(cx, reply, move |store| Ok(store.documents(&request)?.map_err(too_long))),
                 Err(malformed) => reply.refuse(Refused::Malformed(malformed.to_string())),
             },
-            // `handle` has taken the writes.
-            Inbox::CommitBlock(..) | Inbox::AppendWal(..) | Inbox::PutDocuments(..) => {}
+            // `handle` has taken them.
+            _ => {}
         }
     }
 }
@@ -142,10 +184,41 @@ impl RoleActor for StorageActor {
     }
 
     async fn handle(&mut self, cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
+        let stamp = form::stamp(cx.sender());
         match message {
-            Inbox::CommitBlock(request, reply) => self.write(Job::Commit(request, reply)).await,
-            Inbox::AppendWal(request, reply) => self.write(Job::Wal(request, reply)).await,
-            Inbox::PutDocuments(request, reply) => self.write(Job::Documents(request, reply)).await,
+            Inbox::CommitBlock(request, reply) => self.write(Job::commit(stamp, request, reply)).await,
+            Inbox::AppendWal(request, reply) => self.write(Job::wal(stamp, request, reply)).await,
+            Inbox::PutDocuments(request, reply) => self.write(Job::documents(stamp, request, reply)).await,
+            Inbox::AcquireLease(request, reply) => self.acquire(stamp, &request, reply).await,
+            Inbox::RenewLease(request, reply) => self.renew(stamp, &request, reply),
+            Inbox::ReleaseLease(request, reply) => {
+                self.write(Job::release(Stamp { epoch: request.epoch, ..stamp }, reply)).await;
+            }
+            Inbox::PostMessage(request, reply) => {
+                let bytes = request.encoded_len();
+                self.write(Job::fenced(stamp, bytes, reply, move |_, disk| outbox::post(disk, stamp.role, request))).await;
+            }
+            Inbox::ClearPosted(request, reply) => {
+                let bytes = request.encoded_len();
+                self.write(Job::fenced(stamp, bytes, reply, move |_, disk| outbox::clear(disk, stamp.role, request))).await;
+            }
+            Inbox::MarkHandled(request, reply) => {
+                self.write(Job::fenced(stamp, 0, reply, move |_, disk| outbox::mark(disk, stamp.role, &request))).await;
+            }
+            Inbox::ReportDeath(request, reply) => {
+                let bytes = request.encoded_len();
+                self.write(Job::open(stamp, bytes, reply, move |_, disk| letters::report(disk, request))).await;
+            }
+            Inbox::AddDeadLetter(request, reply) => {
+                let bytes = request.encoded_len();
+                self.write(Job::fenced(stamp, bytes, reply, move |_, disk| letters::add(disk, request))).await;
+            }
+            Inbox::RequeueDeadLetter(request, reply) => {
+                self.write(Job::open(stamp, 0, reply, move |_, disk| letters::requeue(disk, &request))).await;
+            }
+            Inbox::DropDeadLetter(request, reply) => {
+                self.write(Job::open(stamp, 0, reply, move |_, disk| letters::remove(disk, &request))).await;
+            }
             read => self.handle_read(cx, read),
         }
         Ok(())
@@ -179,6 +252,7 @@ impl RoleActor for StorageActor {
             ("transactions", read(&progress.transactions)),
             ("refused", read(&progress.refused)),
             ("conflicts", read(&progress.conflicts)),
+            ("fenced", self.open.as_ref().map_or(0, |open| open.store.leases.fenced()).to_string()),
             ("reads_waiting", (MAX_QUEUED_READS.saturating_sub(self.waiting_reads.available_permits())).to_string()),
         ];
         if progress.conflicts.load(Ordering::Relaxed) > 0 {

@@ -55,6 +55,7 @@ impl<L> Inspector<L> {
             resident_bytes: usage.resident_bytes,
             cpu_millis: usage.cpu_millis,
             version: env!("CARGO_PKG_VERSION").into(),
+            lease: self.vitals.lease.show(),
         }
     }
 

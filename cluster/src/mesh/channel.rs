@@ -243,7 +243,7 @@ impl Channel {
                 let (channel, sequence) = (self.clone(), request.stamp.sequence);
                 let origin = match request.manner {
                     Manner::Tell => Origin::Told(Credit { channel, sequence }),
-                    Manner::Ask | Manner::Inspect => Origin::Asked(Answering { channel, sequence }),
+                    Manner::Ask | Manner::Inspect | Manner::Post => Origin::Asked(Answering { channel, sequence }),
                 };
                 door.request(request, origin);
             }

@@ -9,6 +9,7 @@
 //!   5 returned  sequence u64 │ `Answer`: a told message that was not taken, and why
 //!   6 credit    messages u32: so many told ones left the mailbox
 //!   7 ping
+//!   8 post      number in the outbox u64 │ as ask
 //! ```
 //! `name` and `traceparent` are a length byte and text. Who sends is known from the link, so it is not repeated.
 
@@ -28,6 +29,7 @@ const ANSWER: u8 = 4;
 const RETURNED: u8 = 5;
 const CREDIT: u8 = 6;
 const PING: u8 = 7;
+const POST: u8 = 8;
 
 /// How a request wants to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(crate) enum Manner {
     Ask,
     /// The inspector answers.
     Inspect,
+    /// The role acknowledges when it has handled it.
+    Post,
 }
 
 /// What is stamped on every request.
@@ -49,6 +53,8 @@ pub(crate) struct Stamp {
     pub(crate) deadline: u64,
     /// Lease epoch of the sender's role; 0: holds none.
     pub(crate) epoch: u64,
+    /// Number in the outbox of the sender's role; 0 unless posted.
+    pub(crate) posted: u64,
     /// W3C trace context; empty: none.
     pub(crate) traceparent: String,
 }
@@ -96,6 +102,7 @@ impl Frame {
             TELL => Self::Request(request(Manner::Tell, bytes)?),
             ASK => Self::Request(request(Manner::Ask, bytes)?),
             INSPECT => Self::Request(request(Manner::Inspect, bytes)?),
+            POST => Self::Request(request(Manner::Post, bytes)?),
             ANSWER => Self::Answer { sequence: number(&mut bytes)?, answer: bytes },
             RETURNED => Self::Returned { sequence: number(&mut bytes)?, answer: bytes },
             CREDIT => Self::Credit { messages: bytes.try_get_u32().map_err(|_| Malformed)? },
@@ -107,10 +114,11 @@ impl Frame {
 
 fn request(manner: Manner, mut bytes: Bytes) -> Result<Request, Malformed> {
     let mut number = || bytes.try_get_u64().map_err(|_| Malformed);
+    let posted = if manner == Manner::Post { number()? } else { 0 };
     let (sequence, deadline, epoch) = (number()?, number()?, number()?);
     let name = text(&mut bytes)?;
     let traceparent = text(&mut bytes)?;
-    Ok(Request { manner, stamp: Stamp { sequence, deadline, epoch, traceparent }, name, body: bytes })
+    Ok(Request { manner, stamp: Stamp { sequence, deadline, epoch, posted, traceparent }, name, body: bytes })
 }
 
 fn text(bytes: &mut Bytes) -> Result<String, Malformed> {
@@ -130,15 +138,20 @@ pub(crate) fn encode_request(manner: Manner, stamp: &Stamp, name: &str, body: &[
     const FIXED: usize = 1 + 3 * 8 + 2;
     // A trace context has 55 bytes; a longer one is not ours and is left out.
     let traceparent = Some(stamp.traceparent.as_str()).filter(|text| text.len() <= LONGEST_TEXT).unwrap_or_default();
-    let length = FIXED.saturating_add(name.len()).saturating_add(traceparent.len()).saturating_add(body.len());
+    let fixed = if manner == Manner::Post { FIXED.saturating_add(8) } else { FIXED };
+    let length = fixed.saturating_add(name.len()).saturating_add(traceparent.len()).saturating_add(body.len());
     let kind = match manner {
         Manner::Tell => TELL,
         Manner::Ask => ASK,
         Manner::Inspect => INSPECT,
+        Manner::Post => POST,
     };
     let mut frame = begin(length, kind).filter(|_| name.len() <= LONGEST_TEXT).ok_or_else(|| {
         Refused::Malformed(format!("{name} has {length} bytes on the wire; a frame may have {MAX_FRAME_BYTES}"))
     })?;
+    if manner == Manner::Post {
+        frame.put_u64(stamp.posted);
+    }
     frame.put_u64(stamp.sequence);
     frame.put_u64(stamp.deadline);
     frame.put_u64(stamp.epoch);
@@ -208,10 +221,11 @@ mod tests {
     proptest! {
         #[test]
         fn requests_come_back(
-            sequence: u64, deadline: u64, epoch: u64, name in "[A-Za-z]{0,40}", traceparent in "[0-9a-f-]{0,55}", body: Vec<u8>,
+            sequence: u64, deadline: u64, epoch: u64, posted: u64, name in "[A-Za-z]{0,40}", traceparent in "[0-9a-f-]{0,55}", body: Vec<u8>,
         ) {
-            let stamp = Stamp { sequence, deadline, epoch, traceparent };
-            for manner in [Manner::Tell, Manner::Ask, Manner::Inspect] {
+            for manner in [Manner::Tell, Manner::Ask, Manner::Inspect, Manner::Post] {
+                let posted = if manner == Manner::Post { posted } else { 0 };
+                let stamp = Stamp { sequence, deadline, epoch, posted, traceparent: traceparent.clone() };
                 let frame = encode_request(manner, &stamp, &name, &body).unwrap();
                 let expected = Request { manner, stamp: stamp.clone(), name: name.clone(), body: body.clone().into() };
                 prop_assert_eq!(Frame::decode(behind_length(&frame)), Ok(Frame::Request(expected)));

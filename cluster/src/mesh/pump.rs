@@ -78,7 +78,7 @@ impl Door for Hall {
         let incoming = Incoming { name, header, body, answer };
         match manner {
             Manner::Inspect => self.doors.inspect(incoming),
-            Manner::Tell | Manner::Ask => self.doors.enter(incoming),
+            Manner::Tell | Manner::Ask | Manner::Post => self.doors.enter(incoming),
         }
     }
 

@@ -50,6 +50,10 @@ pub(crate) struct Shell {
     message_handling_seconds: Distributions,
     /// How long the message in hand has been handled, in seconds; 0 between messages.
     in_flight_seconds: f64,
+    /// Epoch of the lease under which the role acts; 0 while it waits for it. Only of roles that need one.
+    lease_epoch: Option<u64>,
+    /// Without a renewal the process stops itself after so many seconds.
+    lease_remaining_seconds: Option<f64>,
     /// Open links to other processes, by their role.
     links: Labelled,
     /// Resident memory.
@@ -71,6 +75,7 @@ impl Shell {
         let mailbox = vitals.mailbox();
         let usage = process::usage();
         let (health, _) = vitals.health();
+        let lease = vitals.lease.show();
         let mut shell = Self {
             instance_info: Labelled::by(
                 ["incarnation", "version"],
@@ -81,6 +86,8 @@ impl Shell {
             live: vitals.live().is_ok(),
             ready: vitals.ready().is_ok(),
             in_flight_seconds: vitals.in_flight().map_or(0.0, |(_, age)| age.as_secs_f64()),
+            lease_epoch: lease.as_ref().map(|lease| lease.epoch),
+            lease_remaining_seconds: lease.map(|lease| Duration::from_millis(lease.remaining_millis).as_secs_f64()),
             links: Labelled::new("peer", vitals.links_by_role()),
             process_resident_bytes: usage.resident_bytes,
             process_cpu_seconds_total: Duration::from_millis(usage.cpu_millis).as_secs_f64(),

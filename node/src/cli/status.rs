@@ -32,6 +32,8 @@ pub(super) struct Row {
     how: &'static str,
     head: Option<u64>,
     mailbox: Option<MailboxRow>,
+    /// Only of a role that acts under one.
+    lease: Option<LeaseRow>,
     restarts: u32,
     owner: String,
     state: String,
@@ -41,6 +43,14 @@ pub(super) struct Row {
     cpu_millis: u64,
     version: String,
     status: Map<String, Value>,
+}
+
+/// What a holder knows of its lease.
+#[derive(Debug, Serialize)]
+pub(super) struct LeaseRow {
+    /// 0: it waits for it.
+    epoch: u64,
+    remaining_millis: u64,
 }
 
 /// A mailbox in figures.
@@ -165,6 +175,7 @@ fn absent(role: &str, instance: &str) -> Row {
         how: "absent",
         head: None,
         mailbox: None,
+        lease: None,
         restarts: 0,
         owner: String::new(),
         state: String::new(),
@@ -202,6 +213,8 @@ impl Row {
         self.resident_bytes = observation.resident_bytes;
         self.cpu_millis = observation.cpu_millis;
         self.version = observation.version.clone();
+        self.lease =
+            observation.lease.as_ref().map(|lease| LeaseRow { epoch: lease.epoch, remaining_millis: lease.remaining_millis });
         self.mailbox = observation.mailbox.as_ref().map(MailboxRow::new);
         self.status = observation.status.iter().map(|field| (field.name.clone(), Value::from(field.value.clone()))).collect();
         let height = |name: &str| {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alys_cluster::LocalSender;
+use alys_cluster::{Lease, LocalSender};
 use alys_proto::bridge::SignatureVerdict;
 use alys_proto::storage::PutDocuments;
 use alys_proto::{Reply, chain, common, storage, stream};
+use bitcoin::Txid;
 use bitcoin::hashes::Hash;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -61,6 +62,8 @@ pub struct Door {
     pub wallet: FederationWallet,
     /// Where answers go.
     pub local: LocalSender<Local>,
+    /// Whether this process may act on Bitcoin.
+    pub lease: Lease,
 }
 
 impl Outbox {
@@ -113,6 +116,7 @@ impl Runner {
                         reply.send(SignatureVerdict { accepted, complete, reason });
                     }
                 }
+                Effect::SigningFinished(txid) => self.finished(txid).await,
                 other => self.carry_out(other),
             }
             self.backlog.fetch_sub(1, Ordering::Relaxed);
@@ -138,6 +142,15 @@ impl Runner {
         self.set_trouble(None);
     }
 
+    /// Said once: nothing repeats it.
+    async fn finished(&self, txid: Txid) {
+        let finished = stream::SigningFinished { txid: txid.to_byte_array().to_vec() };
+        if let Err(refused) = self.door.peers.stream.post(finished).await {
+            // Stream then keeps a session that nobody needs until it starts anew.
+            tracing::warn!(%txid, %refused, "stream is not told that a payout has its signatures");
+        }
+    }
+
     fn set_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
@@ -153,7 +166,6 @@ impl Runner {
                 self.tell_stream(stream::BitcoinTransactionDetected { deposit: Some(*proof) });
             }
             Effect::RequestFederationSignatures(payout) => self.request_signatures(&payout),
-            Effect::SigningFinished(txid) => self.tell_stream(stream::SigningFinished { txid: txid.to_byte_array().to_vec() }),
             Effect::ProposePayout(recorded) => {
                 self.ask_chain("ProposePayout", chain::ProposePayout { payout: Some(recorded.as_ref().into()) });
             }
@@ -170,7 +182,7 @@ impl Runner {
             }
             Effect::BroadcastBitcoinTransaction { payout, signatures } => self.broadcast(&payout, &signatures),
             // Carried out in order, by `run`.
-            Effect::Persist(_) | Effect::Answer { .. } => {}
+            Effect::Persist(_) | Effect::SigningFinished(_) | Effect::Answer { .. } => {}
         }
     }
 
@@ -233,6 +245,9 @@ impl Runner {
                 return self.door.local.send(Local::Broadcast { txid, outcome: Err(error.to_string()) });
             }
         };
+        if let Err(fenced) = self.door.lease.check() {
+            return self.door.local.send(Local::Broadcast { txid, outcome: Err(fenced.to_string()) });
+        }
         let (bitcoind, local) = (self.door.bitcoind.clone(), self.door.local.clone());
         tokio::spawn(async move {
             let outcome = match bitcoind.broadcast(&signed).await {

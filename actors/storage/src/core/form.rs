@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use alys_proto::storage::{AppendWal, CommitBlock, Document, GetDocuments, PutDocuments};
+use alys_proto::Role;
+use alys_proto::cluster::Header;
+use alys_proto::storage::{AcquireLease, AppendWal, CommitBlock, DeadLetter, Document, GetDocuments, PostMessage, PutDocuments};
 
+use super::lease::{Holder, Incarnation, Stamp};
 use super::limits::{
-    MAX_ADDRESS_BYTES, MAX_BURNS, MAX_CERTIFICATE_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NAME_BYTES, MAX_DOCUMENTS, MAX_FACTS,
-    MAX_WAL_ENTRIES, MAX_WAL_ENTRY_BYTES,
+    LEASE_TERM_MILLIS, MAX_ADDRESS_BYTES, MAX_BURNS, MAX_CERTIFICATE_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NAME_BYTES,
+    MAX_DOCUMENTS, MAX_EXPLANATION_BYTES, MAX_FACTS, MAX_WAL_ENTRIES, MAX_WAL_ENTRY_BYTES,
 };
 use alys_blocks::limits::MAX_BLOCK_BYTES;
 
@@ -60,6 +63,20 @@ pub enum Malformed {
         /// The block's.
         height: u64,
     },
+    /// Not the eight bytes of an incarnation.
+    #[error("{what} has {length} bytes instead of 8")]
+    NoIncarnation {
+        /// Whose.
+        what: &'static str,
+        /// Its length.
+        length: usize,
+    },
+    /// A lease's term outside its bounds.
+    #[error("a lease's term of {0} ms is not within {LEASE_TERM_MILLIS:?} ms")]
+    Term(u64),
+    /// The sender is no role that could hold a lease.
+    #[error("{0} holds no lease")]
+    NoHolder(Role),
     /// Burns not in log order, or one twice.
     #[error("burns are not in log order at log {0}")]
     BurnOrder(u32),
@@ -146,6 +163,58 @@ fn document(document: &Document) -> Result<(), Malformed> {
 /// Checks a read of documents.
 pub fn get_documents(request: &GetDocuments) -> Result<(), Malformed> {
     document_name(&request.owner, &request.prefix)
+}
+
+/// Who sends.
+pub fn stamp(header: &Header) -> Stamp {
+    let incarnation = header.incarnation.as_slice().try_into().unwrap_or_default();
+    Stamp { role: header.sender(), incarnation, epoch: header.epoch }
+}
+
+/// Checks a request for a lease: who wants it, and whom it saw to be gone.
+pub fn acquire_lease(stamp: Stamp, request: &AcquireLease) -> Result<(Holder, Option<Incarnation>), Malformed> {
+    if matches!(stamp.role, Role::Unspecified | Role::Debug) {
+        return Err(Malformed::NoHolder(stamp.role));
+    }
+    if stamp.incarnation == Incarnation::default() {
+        return Err(Malformed::Missing("the sender's incarnation"));
+    }
+    if !LEASE_TERM_MILLIS.contains(&request.term_millis) {
+        return Err(Malformed::Term(request.term_millis));
+    }
+    at_most("bytes of an instance's name", request.instance.len(), MAX_DOCUMENT_NAME_BYTES)?;
+    let process = request.process.clone().unwrap_or_default();
+    at_most("bytes of a boot id", process.boot_id.len(), MAX_DOCUMENT_NAME_BYTES)?;
+    let gone = match request.gone.as_slice() {
+        [] => None,
+        bytes => Some(bytes.try_into().map_err(|_| Malformed::NoIncarnation { what: "who is gone", length: bytes.len() })?),
+    };
+    let holder = Holder {
+        instance: request.instance.clone(),
+        incarnation: stamp.incarnation,
+        process,
+        term: std::time::Duration::from_millis(request.term_millis),
+    };
+    Ok((holder, gone))
+}
+
+/// Checks a message for an outbox.
+pub fn post(message: &PostMessage) -> Result<(), Malformed> {
+    if message.method.is_empty() || matches!(message.receiver(), Role::Unspecified | Role::Debug) {
+        return Err(Malformed::Missing("a posted message's receiver or method"));
+    }
+    at_most("bytes of a method's name", message.method.len(), MAX_DOCUMENT_NAME_BYTES)?;
+    at_most("bytes of a trace's parent", message.traceparent.len(), MAX_DOCUMENT_NAME_BYTES)
+}
+
+/// Checks a dead letter.
+pub fn letter(letter: &DeadLetter) -> Result<(), Malformed> {
+    if letter.service.is_empty() || letter.method.is_empty() {
+        return Err(Malformed::Missing("a dead letter's service or method"));
+    }
+    at_most("bytes of a service's name", letter.service.len(), MAX_DOCUMENT_NAME_BYTES)?;
+    at_most("bytes of a method's name", letter.method.len(), MAX_DOCUMENT_NAME_BYTES)?;
+    at_most("bytes of an explanation", letter.explanation.len(), MAX_EXPLANATION_BYTES)
 }
 
 fn document_name(owner: &str, key: &str) -> Result<(), Malformed> {

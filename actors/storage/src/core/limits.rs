@@ -39,3 +39,19 @@ pub const MAX_BATCH_BYTES: usize = 32 << 20;
 pub const MAX_QUEUED_WRITES: usize = 256;
 /// Reads that wait for a thread; more are refused as busy.
 pub const MAX_QUEUED_READS: usize = 256;
+
+/// Milliseconds of a lease's term. Shorter ones would end holders on a busy machine, longer ones would keep a role away for
+/// as long when its host is cut off.
+pub const LEASE_TERM_MILLIS: std::ops::RangeInclusive<u64> = 500..=600_000;
+
+/// Dead letters that are kept, and digests of messages that ended a process once or twice.
+pub const MAX_LETTERS: usize = 1_000;
+/// Bytes of their bodies.
+pub const MAX_LETTER_BYTES: u64 = 64 << 20;
+/// Bytes of the text that explains one.
+pub const MAX_EXPLANATION_BYTES: usize = 16 << 10;
+
+/// Messages that may wait in one role's outbox.
+pub const MAX_POSTED: usize = 1_000;
+/// Bytes of their bodies.
+pub const MAX_POSTED_BYTES: usize = 32 << 20;

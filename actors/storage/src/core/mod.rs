@@ -4,4 +4,7 @@
 pub mod batch;
 pub mod commit;
 pub mod form;
+pub mod lease;
+pub mod letters;
 pub mod limits;
+pub mod outbox;

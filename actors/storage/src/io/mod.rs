@@ -1,7 +1,10 @@
 //! The only door to the disk: one redb database.
 
 mod fault;
+mod leases;
+pub(crate) mod letters;
 mod open;
+pub(crate) mod outbox;
 mod read;
 mod tables;
 mod write;

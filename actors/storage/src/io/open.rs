@@ -16,8 +16,10 @@ use alys_cluster::guard::guard;
 use redb::{Database, ReadableDatabase as _, ReadableTable};
 
 use super::fault::Fault;
+use super::leases::Leases;
 use super::tables::{
-    BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_CHAIN_ID, META_GENESIS, META_SCHEMA, SCHEMA, WAL,
+    BLOCKS, BURNS, CERTIFICATES, DEATHS, DOCUMENTS, FACTS, HANDLED, HEIGHTS, LEASES, LETTER_BODIES, LETTERS, META, META_CHAIN_ID,
+    META_GENESIS, META_SCHEMA, OUTBOX, SCHEMA, WAL,
 };
 use crate::config::Config;
 use crate::core::commit::ChainId;
@@ -33,6 +35,7 @@ pub(crate) struct Store {
     pub(super) db: Database,
     pub(super) chain: ChainId,
     pub(super) quick_repair: bool,
+    pub(crate) leases: Leases,
 }
 
 impl Store {
@@ -54,7 +57,9 @@ impl Store {
         }
         let db = builder(config).open(&path)?;
         check_meta(&db, chain)?;
-        Ok(Self { db, chain, quick_repair: config.quick_repair })
+        add_tables(&db)?;
+        let leases = Leases::restore(&db)?;
+        Ok(Self { db, chain, quick_repair: config.quick_repair, leases })
     }
 
     /// Closes the file. Errors are faults of the last flush; what was acknowledged is on disk already.
@@ -95,6 +100,25 @@ fn create(config: &Config, chain: ChainId, path: &Path) -> Result<(), Fault> {
     db.close()?;
     fs::rename(&unfinished, path).map_err(Fault::from_io)?;
     fs::File::open(&config.data_dir).and_then(|folder| folder.sync_all()).map_err(Fault::from_io)
+}
+
+/// Tables that the first builds did not have.
+fn add_tables(db: &Database) -> Result<(), Fault> {
+    let read = db.begin_read()?;
+    // In the order in which builds have added them.
+    let known = read.open_table(LEASES).is_ok() && read.open_table(LETTERS).is_ok() && read.open_table(OUTBOX).is_ok();
+    drop(read);
+    if !known {
+        let transaction = db.begin_write()?;
+        transaction.open_table(LEASES)?;
+        transaction.open_table(OUTBOX)?;
+        transaction.open_table(HANDLED)?;
+        transaction.open_table(DEATHS)?;
+        transaction.open_table(LETTERS)?;
+        transaction.open_table(LETTER_BODIES)?;
+        transaction.commit()?;
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &PathBuf) -> Result<(), Fault> {

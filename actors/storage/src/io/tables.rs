@@ -1,5 +1,6 @@
 //! The tables and their encodings. Keys sort as their tuples do; values are raw bytes or protobuf messages, whose
-//! encoding is stable as long as their `.proto` only grows. Any other change needs a new [`SCHEMA`] and a migration.
+//! encoding is stable as long as their `.proto` only grows. A new table is made when a database without it is opened; an older
+//! build leaves it alone. Any other change needs a new [`SCHEMA`] and a migration.
 
 use redb::TableDefinition;
 
@@ -17,6 +18,13 @@ pub(super) const META_GENESIS: &str = "genesis";
 /// Newest height that the WAL was written for.
 pub(super) const META_WAL_HEIGHT: &str = "wal_height";
 
+/// Number of the next posted message.
+pub(super) const META_POSTED_NEXT: &str = "posted_next";
+/// Id of the next dead letter.
+pub(super) const META_LETTERS_NEXT: &str = "letters_next";
+/// Dead letters that made room for others.
+pub(super) const META_LETTERS_FALLEN_OUT: &str = "letters_fallen_out";
+
 /// (hash, parent hash, SSZ block).
 pub(super) type BlockRow = (&'static [u8; 32], &'static [u8; 32], &'static [u8]);
 /// Height → block. The last row is the head.
@@ -31,5 +39,17 @@ pub(super) const BURNS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::ne
 pub(super) const FACTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("facts");
 /// (height, sequence) → consensus WAL entry. Rows of one height only.
 pub(super) const WAL: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("wal");
+/// Number of the role → `alys.storage.Lease`.
+pub(super) const LEASES: TableDefinition<i32, &[u8]> = TableDefinition::new("leases");
+/// (sender's role, number) → `alys.storage.PostedMessage`.
+pub(super) const OUTBOX: TableDefinition<(i32, u64), &[u8]> = TableDefinition::new("outbox");
+/// (receiver's role, sender's role) → the highest number that the receiver has handled.
+pub(super) const HANDLED: TableDefinition<(i32, i32), u64> = TableDefinition::new("handled");
+/// Id → `alys.storage.DeadLetter` without its body: the list is read often.
+pub(super) const LETTERS: TableDefinition<u64, &[u8]> = TableDefinition::new("letters");
+/// Id → body of the dead letter.
+pub(super) const LETTER_BODIES: TableDefinition<u64, &[u8]> = TableDefinition::new("letter_bodies");
+/// Digest of a message → how often it ended its process, and when last, Unix milliseconds.
+pub(super) const DEATHS: TableDefinition<&[u8; 32], (u32, u64)> = TableDefinition::new("deaths");
 /// (owner, key) → document.
 pub(super) const DOCUMENTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("documents");

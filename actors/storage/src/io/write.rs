@@ -1,6 +1,8 @@
 //! What each write does inside a transaction. A refused request has changed nothing when it returns, so the others of
 //! its batch go on; a fault aborts the whole transaction.
 
+use alys_proto::Role;
+use alys_proto::common::Done;
 use alys_proto::storage::{AppendWal, CommitBlock, Head, PutDocuments};
 use prost::Message as _;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
@@ -10,6 +12,7 @@ use super::open::optional_number;
 use super::tables::{BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_WAL_HEIGHT, WAL};
 use crate::core::commit::{self, ChainId, CommitRefusal, Tip, Verdict};
 use crate::core::form::{self, BlockKeys, Hash, Malformed};
+use crate::core::lease::Stale;
 use crate::core::limits::MAX_WAL_ENTRIES_PER_HEIGHT;
 
 /// Why a write changed nothing.
@@ -21,6 +24,15 @@ pub(crate) enum WriteRefusal {
     /// The block may not become the head.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
+    /// Its sender acts under a lease that is not current.
+    #[error(transparent)]
+    Fenced(#[from] Stale),
+    /// Its outbox is full.
+    #[error("the outbox of {0} is full: its receivers do not take what waits there")]
+    OutboxFull(Role),
+    /// There is no such dead letter.
+    #[error("there is no dead letter {0}")]
+    NoLetter(u64),
     /// The WAL is at a later height: an entry of an earlier one would not be kept.
     #[error("the wal is at height {newest}, an entry of height {height} would be lost")]
     OldWal {
@@ -77,7 +89,7 @@ fn judge(
 }
 
 /// Entries go behind those of the same height; those of other heights go.
-pub(super) fn append_wal(transaction: &WriteTransaction, request: &AppendWal) -> Written<()> {
+pub(super) fn append_wal(transaction: &WriteTransaction, request: &AppendWal) -> Written<Done> {
     if let Err(malformed) = form::append_wal(request) {
         return Ok(Err(malformed.into()));
     }
@@ -101,11 +113,11 @@ pub(super) fn append_wal(transaction: &WriteTransaction, request: &AppendWal) ->
     for (sequence, entry) in (first..).zip(&request.entries) {
         wal.insert((height, sequence), entry.as_slice())?;
     }
-    Ok(Ok(()))
+    Ok(Ok(Done {}))
 }
 
 /// Every document of the request or none.
-pub(super) fn put_documents(transaction: &WriteTransaction, request: &PutDocuments) -> Written<()> {
+pub(super) fn put_documents(transaction: &WriteTransaction, request: &PutDocuments) -> Written<Done> {
     if let Err(malformed) = form::put_documents(request) {
         return Ok(Err(malformed.into()));
     }
@@ -118,5 +130,5 @@ pub(super) fn put_documents(transaction: &WriteTransaction, request: &PutDocumen
             documents.insert(name, document.value.as_slice())?;
         }
     }
-    Ok(Ok(()))
+    Ok(Ok(Done {}))
 }

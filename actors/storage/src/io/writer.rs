@@ -7,8 +7,9 @@ use std::thread::JoinHandle;
 
 use alys_cluster::guard::panic_text;
 use alys_proto::common::Done;
-use alys_proto::storage::{AppendWal, CommitBlock, Head, PutDocuments};
+use alys_proto::storage::{AppendWal, CommitBlock, Head, LeaseVerdict, PutDocuments};
 use alys_proto::{Message, Refused, Reply};
+use redb::WriteTransaction;
 use tokio::sync::mpsc;
 
 use super::fault::Fault;
@@ -16,16 +17,126 @@ use super::open::Store;
 use super::write::{self, WriteRefusal, Written};
 use crate::core::batch::{BatchLimits, Batcher};
 use crate::core::commit::CommitRefusal;
+use crate::core::lease::{Holder, Incarnation, Stamp};
 use crate::core::limits::{MAX_BATCH_BYTES, MAX_BATCH_REQUESTS, MAX_QUEUED_WRITES};
 
-/// A write and where its answer goes.
-pub(crate) enum Job {
+/// A write, who asked for it, and where its answer goes.
+pub(crate) struct Job {
+    stamp: Stamp,
+    bytes: usize,
+    work: Box<dyn Work>,
+}
+
+/// What a job does inside a transaction.
+trait Work: Send {
+    fn write(self: Box<Self>, store: &Store, transaction: &WriteTransaction, stamp: Stamp) -> Result<Settled, Fault>;
+    fn refuse(self: Box<Self>, refused: Refused);
+}
+
+struct Task<T, F> {
+    reply: Reply<T>,
+    /// Whether it is refused to a sender whose lease is not current.
+    fenced: bool,
+    write: F,
+    written: fn(&T, &Progress),
+}
+
+impl Job {
+    /// A write that only a sender with a current lease may ask for, if its role needs one.
+    pub(crate) fn fenced<T, F>(stamp: Stamp, bytes: usize, reply: Reply<T>, write: F) -> Self
+    where
+        T: Message + 'static,
+        F: FnOnce(&Store, &WriteTransaction) -> Written<T> + Send + 'static,
+    {
+        Self { stamp, bytes, work: Box::new(Task { reply, fenced: true, write, written: |_, _| {} }) }
+    }
+
+    /// A write for anybody.
+    pub(crate) fn open<T, F>(stamp: Stamp, bytes: usize, reply: Reply<T>, write: F) -> Self
+    where
+        T: Message + 'static,
+        F: FnOnce(&Store, &WriteTransaction) -> Written<T> + Send + 'static,
+    {
+        Self { stamp, bytes, work: Box::new(Task { reply, fenced: false, write, written: |_, _| {} }) }
+    }
+
     /// A block.
-    Commit(CommitBlock, Reply<Head>),
+    pub(crate) fn commit(stamp: Stamp, request: CommitBlock, reply: Reply<Head>) -> Self {
+        let bytes = request.encoded_len();
+        let write = move |store: &Store, transaction: &WriteTransaction| write::commit_block(transaction, store.chain, &request);
+        let written = |head: &Head, progress: &Progress| progress.head.store(head.height, Ordering::Relaxed);
+        Self { stamp, bytes, work: Box::new(Task { reply, fenced: true, write, written }) }
+    }
+
     /// Consensus WAL entries.
-    Wal(AppendWal, Reply<Done>),
+    pub(crate) fn wal(stamp: Stamp, request: AppendWal, reply: Reply<Done>) -> Self {
+        Self::fenced(stamp, request.encoded_len(), reply, move |_, transaction| write::append_wal(transaction, &request))
+    }
+
     /// Documents.
-    Documents(PutDocuments, Reply<Done>),
+    pub(crate) fn documents(stamp: Stamp, request: PutDocuments, reply: Reply<Done>) -> Self {
+        Self::fenced(stamp, request.encoded_len(), reply, move |_, transaction| write::put_documents(transaction, &request))
+    }
+
+    /// The lease of the sender's role, for this holder.
+    pub(crate) fn acquire(stamp: Stamp, holder: Holder, gone: Option<Incarnation>, reply: Reply<LeaseVerdict>) -> Self {
+        Self::open(stamp, 0, reply, move |store, transaction| {
+            store.leases.acquire(transaction, stamp.role, &holder, gone).map(Ok)
+        })
+    }
+
+    /// The sender gives its lease back.
+    pub(crate) fn release(stamp: Stamp, reply: Reply<Done>) -> Self {
+        Self::open(stamp, 0, reply, move |store, transaction| {
+            let released = store.leases.release(transaction, stamp)?;
+            Ok(released.map(|()| Done {}).map_err(WriteRefusal::from))
+        })
+    }
+
+    fn refuse(self, refused: Refused) {
+        self.work.refuse(refused);
+    }
+}
+
+impl<T, F> Work for Task<T, F>
+where
+    T: Message + 'static,
+    F: FnOnce(&Store, &WriteTransaction) -> Written<T> + Send + 'static,
+{
+    fn write(self: Box<Self>, store: &Store, transaction: &WriteTransaction, stamp: Stamp) -> Result<Settled, Fault> {
+        let Self { reply, fenced, write, written } = *self;
+        let checked = if fenced { store.leases.check(stamp) } else { Ok(()) };
+        let answer = match checked {
+            Err(stale) => Ok(Err(WriteRefusal::from(stale))),
+            Ok(()) => write(store, transaction),
+        };
+        match answer {
+            Ok(Ok(answer)) => {
+                let send = move |outcome: Result<&Progress, Refused>| match outcome {
+                    Ok(progress) => {
+                        written(&answer, progress);
+                        reply.send(answer);
+                    }
+                    Err(refused) => reply.refuse(refused),
+                };
+                Ok(Settled { refusal: None, send: Box::new(send) })
+            }
+            Ok(Err(refusal)) => {
+                let said = refused(&refusal);
+                let send = move |outcome: Result<&Progress, Refused>| reply.refuse(outcome.err().unwrap_or(said));
+                Ok(Settled { refusal: Some(refusal), send: Box::new(send) })
+            }
+            Err(fault) => {
+                // The asker of this very request is told too.
+                reply.refuse(Refused::Failed(fault.chain()));
+                Err(fault)
+            }
+        }
+    }
+
+    fn refuse(self: Box<Self>, refused: Refused) {
+        self.reply.refuse(refused);
+    }
 }
 
 /// What the writer has done since it started. Read by the status.
@@ -70,7 +181,7 @@ impl Writer {
     /// Queues a write; waits while the queue is full.
     pub(crate) async fn write(&self, job: Job) {
         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job).await {
-            refuse(job, &Refused::NotReady("the database failed and storage is stopping".into()));
+            job.refuse(Refused::NotReady("the database failed and storage is stopping".into()));
         }
     }
 
@@ -87,74 +198,38 @@ fn run(store: &Store, progress: &Progress, mut queue: mpsc::Receiver<Job>) -> Re
     loop {
         if batcher.is_empty() {
             let Some(job) = queue.blocking_recv() else { return Ok(()) };
-            batcher.push(size(&job), job);
+            batcher.push(job.bytes, job);
         }
         while !batcher.is_full() {
             let Ok(job) = queue.try_recv() else { break };
-            batcher.push(size(&job), job);
+            batcher.push(job.bytes, job);
         }
         let batch = batcher.take();
         if let Err(fault) = write_batch(store, progress, batch) {
             let refused = Refused::Failed(fault.chain());
             queue.close();
             while !batcher.is_empty() {
-                batcher.take().into_iter().for_each(|job| refuse(job, &refused));
+                batcher.take().into_iter().for_each(|job| job.refuse(refused.clone()));
             }
             while let Ok(job) = queue.try_recv() {
-                refuse(job, &refused);
+                job.refuse(refused.clone());
             }
             return Err(fault);
         }
     }
 }
 
-fn size(job: &Job) -> usize {
-    match job {
-        Job::Commit(request, _) => request.encoded_len(),
-        Job::Wal(request, _) => request.encoded_len(),
-        Job::Documents(request, _) => request.encoded_len(),
-    }
-}
-
-fn refuse(job: Job, refused: &Refused) {
-    match job {
-        Job::Commit(_, reply) => reply.refuse(refused.clone()),
-        Job::Wal(_, reply) | Job::Documents(_, reply) => reply.refuse(refused.clone()),
-    }
-}
-
 /// An answer that waits for the disk.
-enum Settled {
-    Head(Reply<Head>, Result<Head, WriteRefusal>),
-    Done(Reply<Done>, Result<(), WriteRefusal>),
-}
-
-impl Settled {
-    fn refusal(&self) -> Option<&WriteRefusal> {
-        match self {
-            Self::Head(_, answer) => answer.as_ref().err(),
-            Self::Done(_, answer) => answer.as_ref().err(),
-        }
-    }
-
-    fn send(self) {
-        match self {
-            Self::Head(reply, answer) => reply.answer(answer.map_err(|refusal| refused(&refusal))),
-            Self::Done(reply, answer) => reply.answer(answer.map(|()| Done {}).map_err(|refusal| refused(&refusal))),
-        }
-    }
-
-    fn fail(self, refused: Refused) {
-        match self {
-            Self::Head(reply, _) => reply.refuse(refused),
-            Self::Done(reply, _) => reply.refuse(refused),
-        }
-    }
+struct Settled {
+    refusal: Option<WriteRefusal>,
+    send: Box<dyn FnOnce(Result<&Progress, Refused>)>,
 }
 
 fn refused(refusal: &WriteRefusal) -> Refused {
     match refusal {
         WriteRefusal::Malformed(_) => Refused::Malformed(refusal.to_string()),
+        WriteRefusal::OutboxFull(_) => Refused::Busy(refusal.to_string()),
+        WriteRefusal::Fenced(_) => Refused::Fenced(refusal.to_string()),
         _ => Refused::Failed(refusal.to_string()),
     }
 }
@@ -165,16 +240,16 @@ fn write_batch(store: &Store, progress: &Progress, batch: Vec<Job>) -> Result<()
     let outcome = write_all(store, &mut jobs, &mut settled);
     if let Err(fault) = outcome {
         let refused = Refused::Failed(fault.chain());
-        settled.into_iter().for_each(|answer| answer.fail(refused.clone()));
-        jobs.for_each(|job| refuse(job, &refused));
+        settled.into_iter().for_each(|answer| (answer.send)(Err(refused.clone())));
+        jobs.for_each(|job| job.refuse(refused.clone()));
         return Err(fault);
     }
-    if settled.iter().any(|answer| answer.refusal().is_none()) {
+    if settled.iter().any(|answer| answer.refusal.is_none()) {
         progress.transactions.fetch_add(1, Ordering::Relaxed);
     }
     for answer in settled {
-        count(progress, &answer);
-        answer.send();
+        count(progress, answer.refusal.as_ref());
+        (answer.send)(Ok(progress));
     }
     Ok(())
 }
@@ -183,22 +258,9 @@ fn write_all(store: &Store, jobs: &mut impl Iterator<Item = Job>, settled: &mut 
     let mut transaction = store.db.begin_write()?;
     transaction.set_quick_repair(store.quick_repair);
     for job in jobs {
-        match job {
-            Job::Commit(request, reply) => {
-                let answer = keep(write::commit_block(&transaction, store.chain, &request), reply)?;
-                settled.push(Settled::Head(answer.0, answer.1));
-            }
-            Job::Wal(request, reply) => {
-                let answer = keep(write::append_wal(&transaction, &request), reply)?;
-                settled.push(Settled::Done(answer.0, answer.1));
-            }
-            Job::Documents(request, reply) => {
-                let answer = keep(write::put_documents(&transaction, &request), reply)?;
-                settled.push(Settled::Done(answer.0, answer.1));
-            }
-        }
+        settled.push(job.work.write(store, &transaction, job.stamp)?);
     }
-    if settled.iter().all(|answer| answer.refusal().is_some()) {
+    if settled.iter().all(|answer| answer.refusal.is_some()) {
         transaction.abort()?;
     } else {
         transaction.commit()?;
@@ -206,22 +268,8 @@ fn write_all(store: &Store, jobs: &mut impl Iterator<Item = Job>, settled: &mut 
     Ok(())
 }
 
-/// Pairs an outcome with its reply; on a fault the asker of this very request is told too.
-fn keep<T, R: Message>(written: Written<T>, reply: Reply<R>) -> Result<(Reply<R>, Result<T, WriteRefusal>), Fault> {
-    match written {
-        Ok(outcome) => Ok((reply, outcome)),
-        Err(fault) => {
-            reply.refuse(Refused::Failed(fault.chain()));
-            Err(fault)
-        }
-    }
-}
-
-fn count(progress: &Progress, answer: &Settled) {
-    if let Settled::Head(_, Ok(head)) = answer {
-        progress.head.store(head.height, Ordering::Relaxed);
-    }
-    match answer.refusal() {
+fn count(progress: &Progress, refusal: Option<&WriteRefusal>) {
+    match refusal {
         None => progress.writes.fetch_add(1, Ordering::Relaxed),
         Some(refusal) => {
             if let WriteRefusal::Commit(CommitRefusal::Conflict { .. }) = refusal {

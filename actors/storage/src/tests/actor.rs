@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::kit::{block, config, hash};
 use crate::StorageActor;
 
-fn spec() -> ChainSpec {
+pub(super) fn spec() -> ChainSpec {
     ChainSpec {
         name: "test".into(),
         chain_id: 212_121,
@@ -29,7 +29,7 @@ fn spec() -> ChainSpec {
     }
 }
 
-fn first() -> CommitBlock {
+pub(super) fn first() -> CommitBlock {
     CommitBlock { parent_hash: spec().genesis_hash().to_vec(), ..block(1, 0xaa) }
 }
 

@@ -5,15 +5,19 @@ use std::sync::mpsc::{Receiver, channel};
 
 use alys_proto::common::{Burn, CommittedBlock, Done, OutPoint};
 use alys_proto::storage::{AppendWal, CommitBlock, Document, Head, LedgerDelta, LedgerFact, Minted, PutDocuments, ledger_fact};
-use alys_proto::{Message, Refused, Reply};
+use alys_proto::{Message, Refused, Reply, Role};
 use tempfile::TempDir;
 
 use crate::config::Config;
 use crate::core::commit::ChainId;
 use crate::core::form::Hash;
+use crate::core::lease::Stamp;
 use crate::io::{Fault, Job, Progress, Store, Writer};
 
 pub(crate) const CHAIN: ChainId = ChainId { id: 212_121, genesis: Hash([0xee; 32]) };
+
+/// A sender that needs no lease.
+const NOBODY: Stamp = Stamp { role: Role::Debug, incarnation: [0; 8], epoch: 0 };
 
 pub(crate) fn hash(height: u64, fork: u8) -> Vec<u8> {
     if height == 0 {
@@ -86,20 +90,21 @@ impl Rig {
     /// Queues a commit; the answer comes through the receiver.
     pub(crate) fn send_commit(&self, request: CommitBlock) -> Answer<Head> {
         let (reply, answer) = Answer::new();
-        self.send(Job::Commit(request, reply));
+        self.send(Job::commit(NOBODY, request, reply));
         answer
     }
 
     pub(crate) fn send_put(&self, owner: &str, key: &str, value: &[u8]) -> Answer<Done> {
         let (reply, answer) = Answer::new();
         let document = Document { owner: owner.into(), key: key.into(), value: value.to_vec() };
-        self.send(Job::Documents(PutDocuments { documents: vec![document] }, reply));
+        self.send(Job::documents(NOBODY, PutDocuments { documents: vec![document] }, reply));
         answer
     }
 
     pub(crate) fn send_wal(&self, height: u64, entries: &[&[u8]]) -> Answer<Done> {
         let (reply, answer) = Answer::new();
-        self.send(Job::Wal(AppendWal { height, entries: entries.iter().map(|entry| entry.to_vec()).collect() }, reply));
+        let entries = entries.iter().map(|entry| entry.to_vec()).collect();
+        self.send(Job::wal(NOBODY, AppendWal { height, entries }, reply));
         answer
     }
 

@@ -5,5 +5,8 @@ mod actor;
 mod commit;
 mod faults;
 pub(crate) mod kit;
+mod lease;
+mod letters;
 mod model;
+mod outbox;
 mod writes;
