@@ -9,6 +9,7 @@
 //! Knows nothing of blockchains.
 
 pub mod actor;
+mod certificate;
 pub mod config;
 mod counts;
 mod executor;
@@ -19,6 +20,7 @@ mod inspector;
 pub mod mailbox;
 mod mesh;
 pub mod metrics;
+mod notify;
 mod port;
 pub mod private;
 mod probes;

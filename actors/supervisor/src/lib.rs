@@ -10,6 +10,7 @@ pub mod io;
 pub mod supervision;
 
 mod actor;
+mod metrics;
 mod ordering;
 mod show;
 mod words;
@@ -20,3 +21,4 @@ pub use io::child::ChildSpec;
 pub use io::console::Console;
 pub use io::look::{Peers, Said, Seen};
 pub use supervision::Supervision;
+pub use metrics::Metrics;

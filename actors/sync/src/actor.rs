@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alys_blocks::{ChainSpec, CommittedRules};
-use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, RoleMetrics, Status};
 use alys_proto::chain::ValidatedBlockBatch;
 use alys_proto::network::{ParallelBlockDownloadRequest, ReportPeer};
 use alys_proto::storage::{Blocks, GetBlocks, GetHead, Head};
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::core::{Effect, Input, Phase, RangeFault, Settings, State, Tip, check};
+use crate::metrics::Metrics;
 
 /// The roles that sync talks to.
 #[derive(Clone)]
@@ -188,5 +189,9 @@ impl RoleActor for SyncActor {
             _ if failures > 0 => Status::degraded(format!("behind, and {last_failure}"), fields),
             _ => Status::ready(fields),
         }
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        Some(Box::new(Metrics::of(&self.state)))
     }
 }

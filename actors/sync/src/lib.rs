@@ -10,8 +10,10 @@
 mod actor;
 mod config;
 pub mod core;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{Local, Peers, SyncActor};
 pub use config::Config;
+pub use metrics::Metrics;

@@ -8,6 +8,7 @@ use documented::DocumentedFields;
 use serde::Serialize;
 
 use super::{Distributions, Labelled};
+use crate::certificate;
 use crate::mailbox::Figures;
 use crate::process;
 use crate::vitals::{Vitals, name_of};
@@ -52,6 +53,8 @@ pub(crate) struct Shell {
     in_flight_seconds: f64,
     /// Open links to other processes, by their role.
     links: Labelled,
+    /// When a certificate of this process ends, Unix time in seconds.
+    certificate_expiry_timestamp_seconds: Labelled,
     /// Resident memory.
     process_resident_bytes: u64,
     /// Processor time used, user and system, in seconds.
@@ -60,7 +63,7 @@ pub(crate) struct Shell {
     process_open_fds: u64,
     /// File descriptors that the process may open.
     process_max_fds: u64,
-    /// Threads.
+    /// Threads of the process.
     process_threads: u64,
 }
 
@@ -82,6 +85,10 @@ impl Shell {
             ready: vitals.ready().is_ok(),
             in_flight_seconds: vitals.in_flight().map_or(0.0, |(_, age)| age.as_secs_f64()),
             links: Labelled::new("peer", vitals.links_by_role()),
+            certificate_expiry_timestamp_seconds: Labelled::new(
+                "certificate",
+                vitals.certificate.as_deref().and_then(certificate::expiry).map(|end| ("mesh", end)),
+            ),
             process_resident_bytes: usage.resident_bytes,
             process_cpu_seconds_total: Duration::from_millis(usage.cpu_millis).as_secs_f64(),
             process_open_fds: process::open_files(),

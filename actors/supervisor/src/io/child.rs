@@ -146,6 +146,10 @@ impl Children {
         let Some((spec, output)) = self.specs.get(name) else { return };
         let started = Command::new(&spec.program)
             .args(&spec.args)
+            // What a service manager says to the supervisor is not for its children.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
