@@ -53,6 +53,9 @@ pub(crate) struct Shell {
     in_flight_seconds: f64,
     /// Open links to other processes, by their role.
     links: Labelled,
+    /// Messages lost on links: returned (a peer did not take what nobody waits for), cut_off (waited when the link ended),
+    /// malformed (no message at all).
+    link_messages_lost_total: Labelled,
     /// When a certificate of this process ends, Unix time in seconds.
     certificate_expiry_timestamp_seconds: Labelled,
     /// Resident memory.
@@ -85,6 +88,7 @@ impl Shell {
             ready: vitals.ready().is_ok(),
             in_flight_seconds: vitals.in_flight().map_or(0.0, |(_, age)| age.as_secs_f64()),
             links: Labelled::new("peer", vitals.links_by_role()),
+            link_messages_lost_total: Labelled::new("how", vitals.links.lost()),
             certificate_expiry_timestamp_seconds: Labelled::new(
                 "certificate",
                 vitals.certificate.as_deref().and_then(certificate::expiry).map(|end| ("mesh", end)),
