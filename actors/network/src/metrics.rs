@@ -36,7 +36,7 @@ pub struct Metrics {
     flooded_total: u64,
     /// Ranges sent to peers.
     ranges_served_total: u64,
-    /// Bans.
+    /// Bans of peers, since the start.
     bans_total: u64,
 }
 
