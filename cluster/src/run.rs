@@ -87,8 +87,7 @@ async fn serve<A: RoleActor>(
         Inspector { vitals: vitals.clone(), mailbox: mailbox.clone(), drain: drain.clone(), describe: A::Inbox::describe };
     doors.open_inspector(Arc::new(move |incoming| inspector.answer(incoming)));
     announce(Kind::Inspector, &identity).await?;
-    let executor =
-        Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
+    let executor = Executor { actor, mailbox: mailbox.clone(), activity, gate: gate.clone(), drain: draining.clone() };
     let gate_of_door = gate.clone();
     doors.open_role(Arc::new(move |incoming| admit::<A::Inbox, _>(&gate_of_door, &mailbox, incoming)));
     announce(Kind::Role, &identity).await?;

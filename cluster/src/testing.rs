@@ -76,13 +76,7 @@ pub fn start<A: RoleActor>(actor: A) -> Started<A> {
     let (drain, draining) = watch::channel(false);
     let gate = Arc::new(Gate { trusting: true, ..Gate::default() });
     let activity = Arc::new(Activity::default());
-    let executor = Executor {
-        actor,
-        mailbox: mailbox.clone(),
-        activity: activity.clone(),
-        gate: gate.clone(),
-        drain: draining,
-    };
+    let executor = Executor { actor, mailbox: mailbox.clone(), activity: activity.clone(), gate: gate.clone(), drain: draining };
     let task = tokio::spawn(executor.run());
     let local = LocalSender::new(mailbox.clone());
     let deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate, &mailbox, incoming));

@@ -110,7 +110,7 @@ async fn pings_are_fed_by_progress_and_stop_with_it() {
     let cluster = alys_cluster::attach(&cluster_config(process.folder.path())).await.unwrap();
     let remote = cluster.remote::<storage::Inbox>();
     assert!(remote.ask_within(Duration::from_secs(1), storage::GetHead {}).await.is_err(), "it hangs");
-    process.until("STATUS=wedged: GetHead has been running for ");
+    process.until("STATUS=wedged: GetHead has made no progress for ");
     let silence = Instant::now() + WATCHDOG + WATCHDOG;
     while let Some(left) = silence.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         let told = process.told(left).unwrap_or_default();

@@ -20,5 +20,5 @@ pub use config::Config;
 pub use io::child::ChildSpec;
 pub use io::console::Console;
 pub use io::look::{Peers, Said, Seen};
-pub use supervision::Supervision;
 pub use metrics::Metrics;
+pub use supervision::Supervision;
