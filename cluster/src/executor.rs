@@ -2,11 +2,12 @@
 //! record of what is being done that the inspector can read while a handler hangs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use alys_proto::cluster::{Header, Health};
 use alys_proto::{Inbox, Refused};
+use opentelemetry::trace::SpanContext;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -36,6 +37,8 @@ pub(crate) struct Activity {
     current: Mutex<Current>,
     status: Mutex<Option<(Status, Instant)>>,
     metrics: Mutex<Option<Box<dyn RoleMetrics>>>,
+    /// The span of this start.
+    started: OnceLock<SpanContext>,
 }
 
 struct Current {
@@ -116,6 +119,11 @@ impl Activity {
     /// A sign of progress of the message in hand.
     pub(crate) fn tick(&self) {
         self.lock().ticked = Instant::now();
+    }
+
+    /// The span of the start of the role whose handler this is. `None` outside of a handler.
+    pub(crate) fn started() -> Option<SpanContext> {
+        ACTIVITY.try_with(|activity| activity.started.get().cloned()).ok().flatten()
     }
 
     /// The message in hand.
@@ -219,7 +227,10 @@ impl<A: RoleActor> Executor<A> {
         let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.lease.clone(), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
         self.activity.begin("start", &Header::default(), None);
-        let started = self.actor.start(&cx).await;
+        let span = telemetry::start_span(A::Inbox::SERVICE);
+        // Set once: a process starts its role once.
+        let _first = self.activity.started.set(telemetry::context_of(&span));
+        let started = self.actor.start(&cx).instrument(span).await;
         self.activity.end(started.is_err());
         started?;
         self.show();

@@ -9,6 +9,7 @@
 //! Knows nothing of blockchains.
 
 pub mod actor;
+mod certificate;
 pub mod config;
 mod counts;
 pub mod delivery;
@@ -22,6 +23,7 @@ pub mod lease;
 pub mod mailbox;
 mod mesh;
 pub mod metrics;
+mod notify;
 mod outbox;
 mod poison;
 mod port;

@@ -87,6 +87,7 @@ async fn serve<A: RoleActor>(
         frozen: Box::new(move || frozen.frozen()),
         deadline: config.handler_deadline,
         pulse: Pulse::default(),
+        certificate: config.mesh.as_ref().map(|mesh| mesh.certificate_file.clone()),
     });
     let _probes = probes::start(vitals.clone(), config.telemetry.listen)?;
     let actor = build(&cluster)?;

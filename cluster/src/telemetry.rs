@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, TelemetryConfig};
+use crate::executor::Activity;
 use crate::exit::ActorError;
 use crate::identity::Identity;
 
@@ -97,7 +98,34 @@ pub(crate) fn message_span(service: &'static str, name: &'static str, header: &H
 pub fn step_of(kind: &'static str, step: &'static str, key: &[u8]) -> Span {
     let span = tracing::info_span!("step", otel.name = %format_args!("{kind}.{step}"), kind, step, key = %hex::encode(key), trace_id = tracing::field::Empty);
     attach(&span, Context::new().with_remote_span_context(root_of(kind, key)));
+    link_to_causes(&span);
     span
+}
+
+/// The span of a role's start. All starts of a role are one trace, and every step that it takes links to the start that it
+/// was taken after: a restart in the middle of a deposit shows.
+pub(crate) fn start_span(service: &'static str) -> Span {
+    step_of("life", "start", service.as_bytes())
+}
+
+/// The trace id of all starts of a role, as hexadecimal digits.
+pub fn life_trace_id(service: &str) -> String {
+    root_of("life", service.as_bytes()).trace_id().to_string()
+}
+
+/// A step belongs to the trace of its thing, so what led to it here is linked: the message in hand and the process's start.
+fn link_to_causes(span: &Span) {
+    let message = context_of(&Span::current());
+    for cause in [Some(message), Activity::started()].into_iter().flatten() {
+        if cause.is_valid() {
+            span.add_link(cause);
+        }
+    }
+}
+
+/// What others link to.
+pub(crate) fn context_of(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
 }
 
 /// The trace id of everything that happens to one thing, as hexadecimal digits.

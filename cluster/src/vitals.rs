@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(crate) struct Vitals {
     /// A handler or a queue that takes longer makes no progress.
     pub(crate) deadline: Duration,
     pub(crate) pulse: Pulse,
+    /// This process's certificate in the mesh; read again each time, since it may be replaced.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// When the role's runtime last ran a task.

@@ -11,8 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use alys_cluster::telemetry::trace_id_of;
-use alys_proto::{Cause, Sats};
+use alys_cluster::telemetry::{life_trace_id, trace_id_of};
+use alys_proto::common::OutPoint;
+use alys_proto::{Cause, Role, Sats};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, free_port, wait};
 use alys_tests::ethereum::{random_key, write_key};
@@ -129,29 +130,88 @@ async fn a_peg_out_is_one_trace_in_the_logs() -> eyre::Result<()> {
     .await
 }
 
+/// `kill -9` of bridge between "detected" and "confirmed": the deposit stays one trace, and the second bridge's steps link to
+/// its start, which is in one trace with the first one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peg_in_stays_one_trace_through_kill_9() -> eyre::Result<()> {
+    let Some(program) = Collector::program() else {
+        eprintln!("SKIPPED: .tools/rotel holds no collector that runs here: `make setup-test`, with python3 and its venv");
+        return Ok(());
+    };
+    let collector = Collector::start(&program).await?;
+    let bitcoind = Bitcoind::start().await?;
+    let set = vec![format!("cluster.telemetry.otlp_endpoint=http://127.0.0.1:{}", collector.port)];
+    let alys = Alys::up(&bitcoind, Options { set, ..Options::default() }).await?;
+    let outpoint = announce(&bitcoind, &alys, Address::repeat_byte(0x42)).await?;
+    let (trace_id, lives) = (trace_id_of(&Cause::from(&outpoint)), life_trace_id("bridge"));
+    let taken_by_bridge = |step: &str| -> eyre::Result<Vec<Span>> {
+        let mut spans = collector.spans(&trace_id)?;
+        spans.retain(|span| span.service == "alys-bridge" && span.name == format!("peg-in.{step}"));
+        Ok(spans)
+    };
+    let detected = wait("the first bridge's step at the collector", PATIENCE, async || Ok(taken_by_bridge("detected")?.pop()))
+        .await
+        .wrap_err_with(|| collector.output_tail())?;
+    alys.kill(Role::Bridge).await?;
+    mint(&bitcoind, &alys).await?;
+
+    let (confirmed, starts) = wait("the second bridge's steps and both starts at the collector", PATIENCE, async || {
+        let Some(confirmed) = taken_by_bridge("confirmed")?.pop() else { return Ok(None) };
+        let mut starts = collector.spans(&lives)?;
+        starts.retain(|span| span.name == "life.start");
+        let seen = |step: &Span| starts.iter().any(|start| start.incarnation == step.incarnation);
+        Ok((seen(&detected) && seen(&confirmed)).then_some((confirmed, starts)))
+    })
+    .await
+    .wrap_err_with(|| collector.output_tail())?;
+    ensure!(detected.incarnation != confirmed.incarnation, "the killed bridge cannot have confirmed");
+    for step in [&detected, &confirmed] {
+        let start = starts.iter().find(|start| start.incarnation == step.incarnation);
+        let id = start.map(|start| start.id.as_str()).unwrap_or_default();
+        ensure!(step.links.iter().any(|link| link == id), "{step:?} does not link to its process's start among {starts:?}");
+    }
+    let spans = collector.spans_of(&trace_id)?;
+    ensure!(spans.contains(&("alys-engine".to_owned(), "peg-in.minted".to_owned())), "the trace ends early: {spans:?}");
+    Ok(())
+}
+
 /// Brings coins to the sidechain. Returns the trace id, computed from the outpoint and nothing else.
 async fn deposit(bitcoind: &Bitcoind, alys: &Alys, recipient: Address) -> eyre::Result<String> {
+    let outpoint = announce(bitcoind, alys, recipient).await?;
+    let minted = mint(bitcoind, alys).await?;
+    ensure!(outpoint == minted, "another deposit was minted");
+    Ok(trace_id_of(&Cause::from(&outpoint)))
+}
+
+/// Sends a deposit, until it is seen in the mempool.
+async fn announce(bitcoind: &Bitcoind, alys: &Alys, recipient: Address) -> eyre::Result<OutPoint> {
     bitcoind.mine_coins().await?;
-    let federation = alys.federation().await?;
     let (amount, recipient) = (DEPOSIT.to_string(), recipient.to_string());
     let sent =
         alys.succeed(&["peg-in", "send", "--amount", &amount, "--recipient", &recipient, "--wallet", "miner", "-o", "json"])?;
     let sent: serde_json::Value = serde_json::from_str(&sent)?;
     let txid: Txid = sent.get("txid").and_then(serde_json::Value::as_str).unwrap_or_default().parse()?;
     // `peg-in send` tells bridge, so it is seen before it is in a block.
-    wait("the deposit to be seen in the mempool", PATIENCE, async || {
-        Ok(alys.pegs().await?.peg_ins.into_iter().find(|peg_in| peg_in.state == "detected" && peg_in.bitcoin_height == 0))
+    let outpoint = wait("the deposit to be seen in the mempool", PATIENCE, async || {
+        let seen = alys.pegs().await?.peg_ins;
+        let seen = seen.into_iter().find(|peg_in| peg_in.state == "detected" && peg_in.bitcoin_height == 0);
+        Ok(seen.and_then(|peg_in| peg_in.outpoint))
     })
     .await?;
-    bitcoind.mine(federation.confirmations.into()).await?;
-    let outpoint = wait("the deposit to be minted", PATIENCE, async || {
+    ensure!(outpoint.txid == txid.to_byte_array(), "another deposit was seen");
+    Ok(outpoint)
+}
+
+/// Confirms the deposit on Bitcoin, until it is minted.
+async fn mint(bitcoind: &Bitcoind, alys: &Alys) -> eyre::Result<OutPoint> {
+    let confirmations = wait("bridge to answer", PATIENCE, async || Ok(Some(alys.federation().await?.confirmations))).await?;
+    bitcoind.mine(confirmations.into()).await?;
+    wait("the deposit to be minted", PATIENCE, async || {
         let minted = alys.pegs().await?.peg_ins.into_iter().find(|peg_in| peg_in.state == "minted");
         Ok(minted.and_then(|peg_in| peg_in.outpoint))
     })
     .await
-    .wrap_err_with(|| alys.log_tail())?;
-    ensure!(outpoint.txid == txid.to_byte_array(), "another deposit was minted");
-    Ok(trace_id_of(&Cause::from(&outpoint)))
+    .wrap_err_with(|| alys.log_tail())
 }
 
 /// (process, step) of each JSON line under this trace id, in no particular order.
@@ -169,6 +229,17 @@ fn steps_in(logs: &Path, trace_id: &str) -> eyre::Result<Vec<(String, String)>> 
         }
     }
     Ok(steps)
+}
+
+/// A span as the collector prints it.
+#[derive(Clone, Debug)]
+struct Span {
+    service: String,
+    incarnation: String,
+    name: String,
+    id: String,
+    /// Ids of the spans it links to.
+    links: Vec<String>,
 }
 
 /// Of a line `    Name           : peg-in.minted`.
@@ -227,14 +298,25 @@ impl Collector {
 
     /// (service, span) of everything in this trace that has arrived.
     fn spans_of(&self, trace_id: &str) -> eyre::Result<BTreeSet<(String, String)>> {
+        Ok(self.spans(trace_id)?.into_iter().map(|span| (span.service, span.name)).collect())
+    }
+
+    /// Everything in this trace that has arrived.
+    fn spans(&self, trace_id: &str) -> eyre::Result<Vec<Span>> {
         let text = self.output()?;
-        let mut found = BTreeSet::new();
+        let mut found = Vec::new();
         for resource in text.split("ResourceSpans #") {
-            let service = between(resource, "service.name: Str(", ")").unwrap_or_default();
-            for span in resource.split("\nSpan #").skip(1) {
-                if value(span, "Trace ID") == Some(trace_id) {
-                    found.insert((service.to_owned(), value(span, "Name").unwrap_or_default().to_owned()));
-                }
+            let attribute = |name: &str| between(resource, &format!("{name}: Str("), ")").unwrap_or_default().to_owned();
+            let spans = resource.split("\nSpan #").skip(1);
+            for span in spans.filter(|span| value(span, "Trace ID") == Some(trace_id)) {
+                let links = span.split("SpanLink #").skip(1).filter_map(|link| value(link, "-> ID"));
+                found.push(Span {
+                    service: attribute("service.name"),
+                    incarnation: attribute("service.instance.id"),
+                    name: value(span, "Name").unwrap_or_default().to_owned(),
+                    id: value(span, "ID").unwrap_or_default().to_owned(),
+                    links: links.map(str::to_owned).collect(),
+                });
             }
         }
         Ok(found)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what only the tests need, into .tools: cargo-nextest (each test its own process: process groups are statics)
-# the wallet tools (cast, viem) where npm is there, and an OTLP collector (rotel) where python3 is there. Says what it
-# does; does nothing a second time.
+# the wallet tools (cast, viem) where npm is there, an OTLP collector (rotel) where python3 is there, and Prometheus where apt
+# is there. Says what it does; does nothing a second time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -34,6 +34,27 @@ else
   else
     echo "== rotel cannot be installed here: the test with an OTLP collector will say that it is skipped"
   fi
+fi
+
+on_path() { PATH="${PATH//$PWD\/.tools\/bin:/}" command -v "$1"; }
+if [ -x .tools/bin/prometheus ] && [ -x .tools/bin/promtool ] && .tools/bin/promtool --version >/dev/null 2>&1; then
+  :
+elif on_path prometheus >/dev/null && on_path promtool >/dev/null; then
+  mkdir -p .tools/bin
+  ln -sf "$(on_path prometheus)" .tools/bin/prometheus
+  ln -sf "$(on_path promtool)" .tools/bin/promtool
+elif command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1; then
+  echo "== Prometheus (Debian's package, unpacked) in .tools/prometheus"
+  rm -rf .tools/prometheus
+  mkdir -p .tools/prometheus .tools/bin
+  if (cd .tools/prometheus && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb); then
+    ln -sf ../prometheus/usr/bin/prometheus .tools/bin/prometheus
+    ln -sf ../prometheus/usr/bin/promtool .tools/bin/promtool
+  else
+    echo "== Debian's prometheus cannot be had here (apt-get update?): the tests with Prometheus will say that they are skipped"
+  fi
+else
+  echo "== neither Prometheus nor apt is here: the tests with Prometheus will say that they are skipped"
 fi
 
 if [ ! -x .tools/kubernetes-validate/bin/kubernetes-validate ]; then

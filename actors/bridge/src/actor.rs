@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use alys_blocks::ChainSpec;
-use alys_cluster::{ActorError, Cluster, Cx, Health, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, Health, Remote, RoleActor, RoleMetrics, Status};
 use alys_peg::{InputSignature, txid_from_bytes};
 use alys_proto::bridge::{BitcoinView, FederationSignatures, Inbox, SignatureVerdict};
 use alys_proto::{Refused, Reply, chain, storage, stream};
@@ -20,6 +20,7 @@ use crate::io::bitcoind::Bitcoind;
 use crate::io::outbox::{Door, Outbox, Outgoing, bitcoin_block};
 use crate::io::wallet::FederationWallet;
 use crate::load;
+use crate::metrics::Metrics;
 use crate::trail::Trail;
 use crate::validation;
 
@@ -304,6 +305,11 @@ impl RoleActor for BridgeActor {
             Some(reason) => Status::degraded(reason, fields),
             None => Status::ready(fields),
         }
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        let running = self.running.as_ref()?;
+        Some(Box::new(Metrics::of(&running.state, running.outbox.backlog())))
     }
 }
 

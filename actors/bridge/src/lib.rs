@@ -9,11 +9,13 @@ pub mod core;
 pub mod io;
 
 mod load;
+mod metrics;
 mod trail;
 mod validation;
 
 pub use actor::{BridgeActor, Peers};
 pub use config::{BitcoindConfig, Config};
+pub use metrics::Metrics;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alys_blocks::{Certificate, ChainSpec};
-use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, RoleMetrics, Status};
 use alys_peg::{BurnRef, InclusionProof, PayoutRecorded, PegInProof};
 use alys_proto::{Refused, Reply, bridge, chain, common, engine, network, storage, stream, sync};
 use malachite_ed25519::PrivateKey;
@@ -14,6 +14,7 @@ use crate::core::{Claim, ImportedBlock, Input, State, StateError};
 use crate::io::boot::Loader;
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock, key};
+use crate::metrics::Metrics;
 use crate::shell::{Shell, Waiter};
 use crate::trail::Accepting;
 
@@ -209,6 +210,11 @@ impl RoleActor for ChainActor {
             (None, Some(reason)) => Status::degraded(format!("waiting: {reason}"), fields),
             (None, None) => Status::ready(fields),
         }
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        let shell = self.shell.as_ref()?;
+        Some(Box::new(Metrics::of(&shell.state, shell.refused_messages)))
     }
 }
 

@@ -7,11 +7,13 @@ pub mod core;
 mod actor;
 mod config;
 mod io;
+mod metrics;
 mod shell;
 mod trail;
 
 pub use actor::{ChainActor, Peers};
 pub use config::Config;
+pub use metrics::Metrics;
 
 #[cfg(test)]
 mod actor_tests;

@@ -10,7 +10,7 @@ use alloy_consensus::transaction::Recovered;
 use alloy_consensus::{Header, TxEnvelope};
 use alloy_primitives::Bytes;
 use alys_blocks::ChainSpec;
-use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, RoleMetrics, Status};
 use alys_proto::engine::{
     Balance, BlockTemplate, BuildBlockRequest, Burns, CommitExecution, ExecuteBlock, ExecutionHead, ExecutionResult, GetBalance,
     GetBurns, Inbox, ProcessTransaction, TransactionResult,
@@ -24,6 +24,7 @@ use crate::core::header::next_base_fee;
 use crate::core::view::BlockView;
 use crate::engine::{Committed, Engine, EngineError, OpenError, changed_accounts};
 use crate::io::store::{Options, StoreError};
+use crate::metrics::Metrics;
 use crate::pool::{Pool, SharedPool};
 use crate::rpc;
 use trail::Trail;
@@ -283,6 +284,25 @@ impl RoleActor for EngineActor {
             ("transactions_untold", open.sent.lost().to_string()),
             ("json_rpc", address),
         ])
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        let open = self.open.as_ref()?;
+        let (pool_pending, pool_queued) = open.pool.lock().status();
+        let header = &open.head.header;
+        Some(Box::new(Metrics {
+            height: header.number,
+            head_timestamp_seconds: header.timestamp,
+            head_gas_used: header.gas_used,
+            head_gas_limit: header.gas_limit,
+            head_base_fee_wei: header.base_fee_per_gas.unwrap_or(0),
+            executed_blocks: open.executed.0,
+            executed_dropped_total: open.executed.1,
+            pool_pending,
+            pool_queued,
+            pool_capacity: self.config.pool.total,
+            transactions_untold_total: open.sent.lost(),
+        }))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod config;
 pub mod core;
 pub mod engine;
 pub mod io;
+mod metrics;
 pub mod pool;
 pub mod rpc;
 #[cfg(test)]
@@ -22,3 +23,4 @@ mod testing;
 pub use actor::{EngineActor, Peers};
 pub use config::Config;
 pub use io::reader::StateReader;
+pub use metrics::Metrics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alys_blocks::{ChainSpec, CommittedRules};
-use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, RoleMetrics, Status};
 use alys_proto::engine::ProcessTransaction;
 use alys_proto::network::{DownloadedBlocks, Inbox};
 use alys_proto::storage::{GetBlocks, GetHead};
@@ -19,6 +19,7 @@ use crate::core::handshake::Us;
 use crate::core::input::Pooling;
 use crate::core::{AnswerId, Effect, GossipId, Input, Settings, State, Token};
 use crate::io::{self, Command, Event};
+use crate::metrics::Metrics;
 
 const TICK: Duration = Duration::from_secs(1);
 /// How long the engine may take for a gossiped transaction.
@@ -311,5 +312,10 @@ impl RoleActor for NetworkActor {
             return Status::degraded("no peer of this chain is connected".into(), fields);
         }
         Status::ready(fields)
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        let running = self.running.as_ref()?;
+        Some(Box::new(Metrics::of(&running.state, self.config.bootnodes.len())))
     }
 }

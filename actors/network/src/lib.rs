@@ -12,9 +12,11 @@ mod actor;
 mod config;
 pub mod core;
 mod io;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{Local, NetworkActor, Peers};
 pub use config::Config;
 pub use io::local_peer_id;
+pub use metrics::Metrics;

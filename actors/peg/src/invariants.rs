@@ -1,5 +1,6 @@
 //! The named invariants of the peg. Tests, metrics and refusals use these names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One invariant of the peg.
@@ -97,5 +98,22 @@ impl PegInvariant {
 impl fmt::Display for PegInvariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// How often each invariant was found broken. For people and alerts: whoever counts also halts or refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations(BTreeMap<PegInvariant, u64>);
+
+impl Violations {
+    /// One more.
+    pub fn count(&mut self, invariant: PegInvariant) {
+        let count = self.0.entry(invariant).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// All invariants by name, also those that held.
+    pub fn by_name(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        PegInvariant::ALL.into_iter().map(|invariant| (invariant.name(), self.0.get(&invariant).copied().unwrap_or(0)))
     }
 }

@@ -41,7 +41,7 @@ pub use claims::ClaimTooLarge;
 pub use deposit::{Deposit, InvalidDeposit, InvalidReason};
 pub use fact::{Fact, Minted, PayoutRecorded, PayoutSettled, Refunded};
 pub use federation::{Federation, FederationError};
-pub use invariants::PegInvariant;
+pub use invariants::{PegInvariant, Violations};
 pub use ledger::{BurnState, Coin, Ledger, Payout, Violation};
 pub use payout::{NoPayout, PayoutPlan, PayoutRefusal};
 pub use proof::{InclusionProof, PegInProof, ProofRefusal, VerifiedDeposit};

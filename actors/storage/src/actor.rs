@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use alys_blocks::ChainSpec;
-use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
+use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, RoleMetrics, Status};
 use alys_proto::common::Done;
 use alys_proto::storage::{AcquireLease, Inbox, LeaseVerdict, RenewLease};
 use alys_proto::{Message, Refused, Reply};
@@ -17,6 +17,7 @@ use crate::core::form;
 use crate::core::lease::Stamp;
 use crate::core::limits::MAX_QUEUED_READS;
 use crate::io::{DATABASE_FILE, Fault, Job, Progress, Store, Writer, letters, outbox};
+use crate::metrics::Source;
 
 /// The storage role.
 pub struct StorageActor {
@@ -259,5 +260,13 @@ impl RoleActor for StorageActor {
             return Status::degraded("another block was offered for a committed height: see the log".into(), fields);
         }
         Status::ready(fields)
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        Some(Box::new(Source {
+            progress: self.progress.clone(),
+            waiting_reads: self.waiting_reads.clone(),
+            database: self.path(),
+        }))
     }
 }

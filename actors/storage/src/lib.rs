@@ -12,9 +12,11 @@ mod actor;
 mod config;
 pub mod core;
 mod io;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{Local, StorageActor};
 pub use config::Config;
 pub use io::Fault;
+pub use metrics::Metrics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use alys_blocks::ChainSpec;
-use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, RoleMetrics, Status};
 use alys_proto::bridge::{self, FederationConfigUpdate};
 use alys_proto::chain::{self, GovernanceBlockProposal};
 use alys_proto::stream::Inbox;
@@ -16,6 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::config::Config;
 use crate::core::{Answered, CloseReason, ConnectionId, Effect, Input, Millis, Registration, RoutedMessage, State};
 use crate::io::{self, Outbound, Server};
+use crate::metrics::Metrics;
 use crate::trail::Trail;
 
 /// How often timers are looked at.
@@ -237,6 +238,10 @@ impl RoleActor for StreamActor {
             );
         }
         Status::ready(fields)
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        Some(Box::new(Metrics::of(&self.state, self.displaced_slow)))
     }
 }
 

@@ -17,8 +17,10 @@ pub mod core;
 mod actor;
 mod config;
 mod io;
+mod metrics;
 mod trail;
 
 pub use actor::{Local, Peers, StreamActor};
 pub use config::{Config, TlsFiles};
 pub use io::Outbound;
+pub use metrics::Metrics;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, Status};
+use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, RoleMetrics, Status};
 use alys_proto::supervisor::{DrainRole, Inbox, Instances, OrderTaken, RestartRole, ResumeRole};
 use alys_proto::{Reply, Role};
 use rand::Rng;
@@ -24,6 +24,7 @@ use crate::io::child::{ChildEvent, ChildSpec, Children, Keeping};
 use crate::io::console::Console;
 use crate::io::desired;
 use crate::io::look::{Peers, Seen, own_host};
+use crate::metrics::Metrics;
 use crate::ordering::{Asked, Taken};
 use crate::show;
 use crate::supervision::{Supervision, is_scalable};
@@ -356,6 +357,10 @@ impl RoleActor for SupervisorActor {
         } else {
             Status::degraded(format!("quarantined: {}", quarantined.join(", ")), fields)
         }
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        Some(Box::new(Metrics::of(self.state.instances())))
     }
 }
 

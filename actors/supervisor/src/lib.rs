@@ -11,6 +11,7 @@ pub mod supervision;
 
 mod actor;
 mod adoption;
+mod metrics;
 mod ordering;
 mod show;
 mod shutdown;
@@ -22,4 +23,5 @@ pub use config::Config;
 pub use io::child::ChildSpec;
 pub use io::console::Console;
 pub use io::look::{Peers, Said, Seen};
+pub use metrics::Metrics;
 pub use supervision::Supervision;

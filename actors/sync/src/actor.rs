@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alys_blocks::{ChainSpec, CommittedRules};
-use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, Status};
+use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, RoleMetrics, Status};
 use alys_proto::chain::ValidatedBlockBatch;
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::{ParallelBlockDownloadRequest, ReportPeer};
@@ -20,6 +20,7 @@ use crate::core::{
     Cut, Effect, ImportFault, Input, Learned, Millis, Phase, Piece, RangeFault, Rests, Settings, State, Task, Tip, Worker, check,
     check_piece,
 };
+use crate::metrics::Metrics;
 use crate::team::Team;
 
 /// How often the team is looked at, and a worker without work asks for some.
@@ -364,6 +365,10 @@ impl RoleActor for SyncActor {
             _ if failures > 0 => Status::degraded(format!("behind, and {last_failure}"), fields),
             _ => Status::ready(fields),
         }
+    }
+
+    fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
+        Some(Box::new(Metrics::of(&self.state)))
     }
 }
 

@@ -11,10 +11,12 @@
 mod actor;
 mod config;
 pub mod core;
+mod metrics;
 mod team;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{Local, Peers, SyncActor};
 pub use config::Config;
+pub use metrics::Metrics;
 pub use team::Team;

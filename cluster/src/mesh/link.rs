@@ -191,6 +191,13 @@ impl Links {
         self.lock().values().filter(|peer| peer.is_open()).cloned().collect()
     }
 
+    /// How many messages were lost on links, by how.
+    pub(crate) fn lost(&self) -> [(&'static str, u64); 3] {
+        let Losses { returned, cut_off, malformed } = &*self.losses;
+        [("returned", returned), ("cut_off", cut_off), ("malformed", malformed)]
+            .map(|(how, count)| (how, count.load(Ordering::Relaxed)))
+    }
+
     /// Changes whenever a link opens or ends.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::{Figure, Histogram, Number, Value};
+use super::{Figure, Histogram, Number, SHARED, Value};
 
 /// Content type of the text.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,10 +29,11 @@ impl fmt::Display for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let labels = self.labels.iter().map(|(name, value)| ((*name).into(), value.clone().into()));
         let mut registry = Registry::with_prefix_and_labels("alys", labels);
-        registry.register_collector(Box::new(Figures(self.shell_figures.clone())));
-        if !self.role_figures.is_empty() {
-            let role = registry.sub_registry_with_prefix(&self.role);
-            role.register_collector(Box::new(Figures(self.role_figures.clone())));
+        let (shared, own): (Vec<Figure>, Vec<Figure>) =
+            self.role_figures.iter().cloned().partition(|figure| SHARED.contains(&figure.name));
+        registry.register_collector(Box::new(Figures(self.shell_figures.iter().cloned().chain(shared).collect())));
+        if !own.is_empty() {
+            registry.sub_registry_with_prefix(&self.role).register_collector(Box::new(Figures(own)));
         }
         text::encode(f, &registry)
     }

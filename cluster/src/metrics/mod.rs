@@ -8,6 +8,7 @@
 //! | [`Labelled`] | one series per value of its labels, counter or gauge by its name |
 //! | `bool` | gauge, 0 or 1 |
 //! | `None` | no sample: not known yet |
+//! | `invariant_violations_total` | counter `alys_invariant_violations_total`, one name for all roles |
 //! | other numbers | gauge |
 
 mod encode;
@@ -21,6 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use encode::{MEDIA_TYPE, Page};
 pub(crate) use shell::Shell;
+
+/// Metrics of roles that have one name in all of them, without the role in it.
+const SHARED: [&str; 1] = ["invariant_violations_total"];
 
 /// A role's own figures at one instant. Implemented by deriving `Serialize` and `DocumentedFields`.
 pub trait RoleMetrics: fmt::Debug + Send {

@@ -8,6 +8,7 @@ use documented::DocumentedFields;
 use serde::Serialize;
 
 use super::{Distributions, Labelled};
+use crate::certificate;
 use crate::mailbox::Figures;
 use crate::process;
 use crate::vitals::{Vitals, name_of};
@@ -56,6 +57,11 @@ pub(crate) struct Shell {
     lease_remaining_seconds: Option<f64>,
     /// Open links to other processes, by their role.
     links: Labelled,
+    /// Messages lost on links: returned (a peer did not take what nobody waits for), cut_off (waited when the link ended),
+    /// malformed (no message at all).
+    link_messages_lost_total: Labelled,
+    /// When a certificate of this process ends, Unix time in seconds.
+    certificate_expiry_timestamp_seconds: Labelled,
     /// Resident memory.
     process_resident_bytes: u64,
     /// Processor time used, user and system, in seconds.
@@ -64,7 +70,7 @@ pub(crate) struct Shell {
     process_open_fds: u64,
     /// File descriptors that the process may open.
     process_max_fds: u64,
-    /// Threads.
+    /// Threads of the process.
     process_threads: u64,
 }
 
@@ -89,6 +95,11 @@ impl Shell {
             lease_epoch: lease.as_ref().map(|lease| lease.epoch),
             lease_remaining_seconds: lease.map(|lease| Duration::from_millis(lease.remaining_millis).as_secs_f64()),
             links: Labelled::new("peer", vitals.links_by_role()),
+            link_messages_lost_total: Labelled::new("how", vitals.links.lost()),
+            certificate_expiry_timestamp_seconds: Labelled::new(
+                "certificate",
+                vitals.certificate.as_deref().and_then(certificate::expiry).map(|end| ("mesh", end)),
+            ),
             process_resident_bytes: usage.resident_bytes,
             process_cpu_seconds_total: Duration::from_millis(usage.cpu_millis).as_secs_f64(),
             process_open_fds: process::open_files(),

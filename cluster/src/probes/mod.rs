@@ -8,7 +8,7 @@
 //! | `/metrics` | OpenMetrics text | never |
 //! | gRPC `grpc.health.v1`, services `` and the role's name | serving: as `/readyz` | not serving |
 //!
-//! No secrets and no way to change anything; without TLS. Bind it to loopback or to a network of the operator's own.
+//! The same thread tells the service manager (`notify.rs`). No secrets and no way to change anything; without TLS. Bind it to loopback or to a network of the operator's own.
 
 mod listener;
 
@@ -32,6 +32,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use self::listener::Bounded;
 use crate::exit::ActorError;
 use crate::metrics::MEDIA_TYPE;
+use crate::notify::{Notifier, Seen};
 use crate::vitals::Vitals;
 
 /// How often the runtime is asked to run a task, and the state is told.
@@ -95,6 +96,15 @@ async fn serve(listener: Option<TcpListener>, vitals: Arc<Vitals>, watched: Hand
     }
 }
 
+/// Tells the service manager when the thread ends, however that comes.
+struct Ending(Notifier);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 fn router(vitals: Arc<Vitals>) -> Router {
     Router::new().route("/metrics", get(metrics)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(vitals)
 }
@@ -118,13 +128,18 @@ fn answer(verdict: Result<(), String>) -> (StatusCode, String) {
     }
 }
 
-/// Feels the pulse of the role's runtime, and tells those that subscribed to the state.
+/// Feels the pulse of the role's runtime, and tells those that want to know the state.
 async fn watch(vitals: Arc<Vitals>, reporter: HealthReporter, watched: Handle) {
-    let mut beats = tokio::time::interval(BEAT);
+    let mut draining = vitals.draining.clone();
+    let mut ending = Ending(Notifier::default());
+    let mut beats = tokio::time::interval(Notifier::watchdog().map_or(BEAT, |half| half.min(BEAT)));
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let under_way = Arc::new(AtomicBool::new(false));
     loop {
-        beats.tick().await;
+        tokio::select! {
+            _ = beats.tick() => {}
+            Ok(()) = draining.changed() => {}
+        }
         // One at a time, so a blocked runtime collects no tasks.
         if !under_way.swap(true, Ordering::AcqRel) {
             let (vitals, under_way) = (vitals.clone(), under_way.clone());
@@ -133,7 +148,10 @@ async fn watch(vitals: Arc<Vitals>, reporter: HealthReporter, watched: Handle) {
                 under_way.store(false, Ordering::Release);
             });
         }
-        let status = if vitals.ready().is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let (health, reason) = vitals.health();
+        let serves = vitals.ready().is_ok();
+        ending.0.tell(Seen { health, reason: &reason, live: vitals.live().is_ok(), serves });
+        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status("", status).await;
         reporter.set_service_status(vitals.identity.role.name(), status).await;
     }

@@ -77,9 +77,14 @@ impl State {
     }
 
     fn is_deep(&self, outpoint: &OutPoint, coin: &Coin) -> bool {
-        let Judged::Valid(recipient) = coin.judged else { return false };
+        self.excess_depth(outpoint, coin).is_some()
+    }
+
+    /// By how many blocks a deposit is deeper than it must be; `None`: it is not deep enough, or no deposit.
+    pub(super) fn excess_depth(&self, outpoint: &OutPoint, coin: &Coin) -> Option<u32> {
+        let Judged::Valid(recipient) = coin.judged else { return None };
         let deposit = Deposit { outpoint: *outpoint, value: coin.value, recipient, coinbase: coin.coinbase };
-        self.followed.depth(coin.block.height) >= deposit.confirmations_needed(&self.rules.peg)
+        self.followed.depth(coin.block.height).checked_sub(deposit.confirmations_needed(&self.rules.peg))
     }
 
     /// Tells governance of the deposits that are deep enough, again and again until they are minted.

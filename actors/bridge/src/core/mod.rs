@@ -10,6 +10,7 @@ pub mod state;
 pub mod validate;
 
 mod deposits;
+mod figures;
 mod hex_bytes;
 mod payouts;
 mod show;
@@ -17,6 +18,7 @@ mod signatures;
 mod turns;
 
 pub use effect::Effect;
+pub use figures::Figures;
 pub use follow::{BlockRef, Extension};
 pub use input::{Input, Millis};
 pub use state::{Rules, State};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use alys_blocks::ChainSpec;
 use alys_peg::ledger::ReplayError;
-use alys_peg::{Fact, Federation, FederationError, Ledger, PegRules, Violation, WireError};
+use alys_peg::{Fact, Federation, FederationError, Ledger, PegRules, Violation, Violations, WireError};
 use alys_proto::Height;
 use alys_proto::storage::LedgerFact;
 use bitcoin::{OutPoint, Txid};
@@ -107,6 +107,7 @@ pub struct State {
     pub(super) estimate: Option<Option<u64>>,
     pub(super) refusals: BTreeMap<Txid, String>,
     pub(super) turns: Turns,
+    pub(super) violations: Violations,
 }
 
 impl Rules {
@@ -135,6 +136,7 @@ impl State {
             estimate: None,
             refusals: BTreeMap::new(),
             turns: Turns::default(),
+            violations: Violations::default(),
             rules,
         };
         let useless = state.read_documents(documents);
@@ -183,6 +185,11 @@ impl State {
     /// Our copy of the ledger.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Invariants that the audit found broken.
+    pub const fn violations(&self) -> &Violations {
+        &self.violations
     }
 
     /// Takes one input in.
@@ -321,6 +328,7 @@ impl State {
         let typed: Result<Vec<Fact>, WireError> = facts.iter().map(Fact::try_from).collect();
         let typed = typed.map_err(|source| Broken::Fact { height, source })?;
         self.ledger.apply(Height(height), &typed).map_err(|source| Broken::Rule { height, source: Box::new(source) })?;
+        self.audit();
         self.ledger_moved(effects);
         Ok(())
     }

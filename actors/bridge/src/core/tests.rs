@@ -16,6 +16,7 @@ use crate::core::{BlockRef, Effect, Extension, Input, Millis, Rules, State};
 
 mod crashes;
 mod deposits;
+mod figures;
 mod payouts;
 mod reorganisations;
 mod validation;

@@ -46,7 +46,7 @@ impl State {
         if self.rules.clock.is_early(time, now) {
             // Nobody with a right clock would vote for it. The round ends without a block.
             let found = BlockRefusal::Time { time, parent: self.head.time };
-            return effects.push(Effect::Note(Note::OwnBlockRefused(found)));
+            return self.refuse_own(found, effects);
         }
         let view = self.bitcoin.filter(|tip| tip.height >= self.head.view.height);
         let selection = self.pending.select(view.as_ref(), &self.rules, &mut self.ledger);
@@ -99,15 +99,13 @@ impl State {
     }
 
     fn request_template(&mut self, effects: &mut Vec<Effect>) {
+        let Some(facts) = self.building.as_ref().map(|building| building.selection.facts()) else { return };
+        let justified = rules::justified(&self.ledger, &facts).map_err(|reason| self.refuse_own(reason, effects));
         let Some(building) = self.building.as_mut() else { return };
-        let withdrawals = match rules::justified(&self.ledger, &building.selection.facts()) {
-            Ok(withdrawals) => withdrawals,
-            Err(reason) => {
-                effects.push(Effect::Note(Note::OwnBlockRefused(reason)));
-                building.selection = Selection::default();
-                Vec::new()
-            }
-        };
+        let withdrawals = justified.unwrap_or_else(|()| {
+            building.selection = Selection::default();
+            Vec::new()
+        });
         building.stage = BuildStage::Building;
         effects.push(Effect::GetTemplate(TemplateRequest {
             height: building.height,
@@ -151,7 +149,7 @@ impl State {
         match self.assemble(template) {
             Ok(candidate) => self.propose(now, round, candidate, effects),
             Err(reason) => {
-                effects.push(Effect::Note(Note::OwnBlockRefused(reason)));
+                self.refuse_own(reason, effects);
                 // Once more without claims: an empty block is better than none.
                 if let Some(building) = self.building.as_mut().filter(|_| had_claims) {
                     building.selection = Selection::default();

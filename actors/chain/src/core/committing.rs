@@ -1,6 +1,8 @@
 //! The one path by which the head moves: a valid block with a certificate goes to storage, then to the engine, and only
 //! when both have it the head and the ledger here move on.
 
+use std::time::Duration;
+
 use alloy_primitives::B256;
 use alys_peg::Fact;
 use alys_proto::Height;
@@ -69,6 +71,7 @@ impl State {
         let turns = done.head.slot.saturating_sub(self.head.slot);
         self.missed_slots = self.missed_slots.saturating_add(turns.saturating_sub(1));
         self.latency_millis = Millis(done.head.time.saturating_mul(1_000)).until(now);
+        self.latencies.observe(Duration::from_millis(self.latency_millis).as_secs_f64());
         self.committed_at = now;
         self.remember(height, hash);
         self.head = done.head;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, Block};
-use alys_peg::Ledger;
+use alys_cluster::metrics::Histogram;
+use alys_peg::{Ledger, Violations};
 use malachite_ed25519::PrivateKey;
 use malachite_types::Timeout;
 
@@ -14,11 +15,11 @@ use super::claims::{Pending, Verdict};
 use super::committing::Committing;
 use super::consensus::codec::BlockProposal;
 use super::consensus::{Machine, MachineError, WalEntry};
-use super::effect::{Answer, Effect, HaltReason};
+use super::effect::{Answer, Effect, HaltReason, Note};
 use super::importing::BlockImportRequest;
 use super::input::{Claim, Input, Ticket, Timer};
 use super::judging::Candidate;
-use super::rules::{ChainRules, Head};
+use super::rules::{BlockRefusal, ChainRules, Head};
 use super::slots::Millis;
 
 /// Hashes of committed blocks that are kept to recognise a fork without asking the disk.
@@ -54,6 +55,9 @@ pub struct State {
     pub(super) halted: Option<HaltReason>,
     pub(super) committed_at: Millis,
     pub(super) latency_millis: u64,
+    /// Of all blocks since the start, seconds.
+    pub(super) latencies: Histogram,
+    pub(super) violations: Violations,
     pub(super) missed_slots: u64,
     pub(super) equivocations: u64,
 }
@@ -147,6 +151,8 @@ impl State {
             sync_target: 0,
             halted: None,
             latency_millis: 0,
+            latencies: crate::metrics::latencies(),
+            violations: Violations::default(),
             missed_slots: 0,
             equivocations: 0,
             rules: boot.rules,
@@ -199,6 +205,21 @@ impl State {
         }
     }
 
+    /// Slot start → committed, of all blocks since the start.
+    pub const fn latencies(&self) -> &Histogram {
+        &self.latencies
+    }
+
+    /// Invariants of the peg that were found broken here.
+    pub const fn violations(&self) -> &Violations {
+        &self.violations
+    }
+
+    /// Length of a slot.
+    pub fn slot_millis(&self) -> u64 {
+        self.rules.clock.slot_millis()
+    }
+
     /// The ledger of the head.
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -244,8 +265,23 @@ impl State {
 
     pub(super) fn halt(&mut self, reason: HaltReason, effects: &mut Vec<Effect>) {
         if self.halted.is_none() {
+            if let HaltReason::InvalidCommitted { reason: refusal, .. } = &reason {
+                self.violated(refusal);
+            }
             self.halted = Some(reason.clone());
             effects.push(Effect::Halt(reason));
+        }
+    }
+
+    /// A block that was built here is not proposed.
+    pub(super) fn refuse_own(&mut self, reason: BlockRefusal, effects: &mut Vec<Effect>) {
+        self.violated(&reason);
+        effects.push(Effect::Note(Note::OwnBlockRefused(reason)));
+    }
+
+    fn violated(&mut self, refusal: &BlockRefusal) {
+        if let Some(invariant) = refusal.invariant() {
+            self.violations.count(invariant);
         }
     }
 

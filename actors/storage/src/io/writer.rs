@@ -1,11 +1,13 @@
 //! The writer thread: takes what waits, writes it in one transaction, and answers when it is on disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use alys_cluster::guard::panic_text;
+use alys_cluster::metrics::Histogram;
 use alys_proto::common::Done;
 use alys_proto::storage::{AppendWal, CommitBlock, Head, LeaseVerdict, PutDocuments};
 use alys_proto::{Message, Refused, Reply};
@@ -19,6 +21,7 @@ use crate::core::batch::{BatchLimits, Batcher};
 use crate::core::commit::CommitRefusal;
 use crate::core::lease::{Holder, Incarnation, Stamp};
 use crate::core::limits::{MAX_BATCH_BYTES, MAX_BATCH_REQUESTS, MAX_QUEUED_WRITES};
+use crate::metrics::commits;
 
 /// A write, who asked for it, and where its answer goes.
 pub(crate) struct Job {
@@ -140,7 +143,7 @@ where
 }
 
 /// What the writer has done since it started. Read by the status.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     /// Height of the last committed block.
     pub(crate) head: AtomicU64,
@@ -152,6 +155,21 @@ pub(crate) struct Progress {
     pub(crate) refused: AtomicU64,
     /// Other blocks offered for a committed height. Never zero again without a person.
     pub(crate) conflicts: AtomicU64,
+    /// Time of transactions until they are on disk, seconds.
+    pub(crate) commits: Mutex<Histogram>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            head: AtomicU64::default(),
+            writes: AtomicU64::default(),
+            transactions: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            conflicts: AtomicU64::default(),
+            commits: Mutex::new(commits()),
+        }
+    }
 }
 
 /// The running thread.
@@ -237,6 +255,7 @@ fn refused(refusal: &WriteRefusal) -> Refused {
 fn write_batch(store: &Store, progress: &Progress, batch: Vec<Job>) -> Result<(), Fault> {
     let mut settled = Vec::with_capacity(batch.len());
     let mut jobs = batch.into_iter();
+    let began = Instant::now();
     let outcome = write_all(store, &mut jobs, &mut settled);
     if let Err(fault) = outcome {
         let refused = Refused::Failed(fault.chain());
@@ -246,6 +265,7 @@ fn write_batch(store: &Store, progress: &Progress, batch: Vec<Job>) -> Result<()
     }
     if settled.iter().any(|answer| answer.refusal.is_none()) {
         progress.transactions.fetch_add(1, Ordering::Relaxed);
+        progress.commits.lock().unwrap_or_else(PoisonError::into_inner).observe(began.elapsed().as_secs_f64());
     }
     for answer in settled {
         count(progress, answer.refusal.as_ref());

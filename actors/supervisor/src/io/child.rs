@@ -179,6 +179,8 @@ impl Children {
         let mut command = Command::new(&spec.program);
         // A group of its own: Ctrl-C in a terminal reaches only the supervisor, which then drains in order.
         command.args(&spec.args).process_group(0).kill_on_drop(false);
+        // What a service manager says to the supervisor is not for its children.
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
         let prepared = match self.keeping.record_file {
             None => {
                 command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256};
 use alys_blocks::payload::PayloadError;
 use alys_blocks::{CertificateError, ValidatorId};
 use alys_peg::withdrawals::WithdrawalMismatch;
-use alys_peg::{PayoutRefusal, ProofRefusal, Violation, WireError, refund::RefundRefusal};
+use alys_peg::{PayoutRefusal, PegInvariant, ProofRefusal, Violation, WireError, refund::RefundRefusal};
 
 /// A rule that a block breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -164,4 +164,19 @@ pub enum BlockRefusal {
     /// Our bitcoind contradicts a claim.
     #[error("bitcoin: {0}")]
     Bitcoin(String),
+}
+
+impl BlockRefusal {
+    /// The invariant of the peg that the block breaks, if it is one.
+    pub fn invariant(&self) -> Option<PegInvariant> {
+        match self {
+            Self::Ledger(violation) | Self::Burns(violation) => Some(violation.invariant()),
+            Self::PegIn { .. } | Self::Bitcoin(_) => Some(PegInvariant::P4),
+            Self::Withdrawals(_) => Some(PegInvariant::P5),
+            Self::RefundForm { .. } | Self::Refund { .. } => Some(PegInvariant::P7),
+            Self::PayoutForm(_) | Self::Payout(_) => Some(PegInvariant::P13),
+            Self::Settlement { .. } => Some(PegInvariant::P14),
+            _ => None,
+        }
+    }
 }

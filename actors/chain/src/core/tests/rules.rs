@@ -7,8 +7,8 @@ use alys_peg::{Fact, Ledger, Minted, PegInProof, withdrawals};
 
 use super::fixtures::{EL_GENESIS, build, deposit_proof, rules, view};
 use super::simulation::Simulation;
-use crate::core::TemplateRequest;
 use crate::core::rules::{BlockRefusal, ChainRules, Head};
+use crate::core::{HaltReason, TemplateRequest};
 
 struct Case {
     rules: std::sync::Arc<ChainRules>,
@@ -286,4 +286,32 @@ fn settlement(case: &mut Case) {
 fn refund(case: &mut Case) {
     let reason = b"not-an-address".to_vec().try_into().unwrap();
     case.block.body.refunds.push(Refund { burn: BurnRef { height: 1, log_index: 0 }, reason }).unwrap();
+}
+
+#[test]
+fn what_breaks_the_peg_is_counted_under_its_invariant() {
+    let of = |rules: &[Rule], name: &str| {
+        let (_, break_it, _) = rules.iter().find(|(rule, ..)| *rule == name).expect("a rule of this name");
+        let mut case = case();
+        break_it(&mut case);
+        case.check().expect_err(name).invariant().map(|invariant| invariant.name())
+    };
+    assert_eq!(of(CLAIMS, "the same deposit twice"), Some("PEG-2"));
+    assert_eq!(of(CLAIMS, "damaged proof"), Some("PEG-4"));
+    assert_eq!(of(CLAIMS, "a refund of no burn"), Some("PEG-7"));
+    assert_eq!(of(CLAIMS, "a settlement without proof"), Some("PEG-14"));
+    assert_eq!(of(PAYLOAD, "missing withdrawal"), Some("PEG-5"));
+    assert_eq!(of(PAYLOAD, "gas limit"), None, "no rule of the peg");
+
+    let mut world = Simulation::new(1, 0, 1);
+    let mut effects = Vec::new();
+    let own = BlockRefusal::Ledger(alys_peg::Violation::Books("a test"));
+    world.nodes[0].state.as_mut().expect("it runs").refuse_own(own.clone(), &mut effects);
+    world.nodes[0]
+        .state
+        .as_mut()
+        .expect("it runs")
+        .halt(HaltReason::InvalidCommitted { height: 1, hash: B256::ZERO, reason: Box::new(own) }, &mut effects);
+    let counted: Vec<_> = world.state(0).violations().by_name().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, [("PEG-12", 2)]);
 }
