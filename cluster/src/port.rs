@@ -115,12 +115,12 @@ pub(crate) struct Gate {
     /// The same and more, by message.
     pub(crate) counts: Counts,
     pub(crate) taps: Taps,
-    epochs: Epochs,
+    pub(crate) epochs: Epochs,
 }
 
 /// The highest lease epoch that each role has come with.
 #[derive(Default)]
-struct Epochs([AtomicU64; 16]);
+pub(crate) struct Epochs([AtomicU64; 16]);
 
 impl Epochs {
     /// Refuses a sender of an earlier epoch than one that was here before it.
