@@ -201,17 +201,21 @@ async fn held(
     Ok(true)
 }
 
-/// Joins as a hidden node that answers nothing and counts nowhere, and waits until all processes on this host are in view.
+/// Joins as a hidden node that answers nothing and counts nowhere, and waits until all processes on this host and behind the
+/// seeds are in view, or for 3 s: some of them may be down.
 pub async fn attach(config: &ClusterConfig) -> Result<Cluster, ActorError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let identity = Identity::new(alys_proto::Role::Debug, "debug");
     let (cluster, _no_files) = connect(config, &identity, &Arc::default(), true).await?;
     let expected = mesh::live_peers(&config.run_dir);
+    // An entry stands for one process, or for the replicas of one role.
+    let elsewhere = config.mesh.as_ref().map_or(0, |mesh| mesh.seeds.len());
     let mut changes = cluster.changes();
     let all_in_view = async {
         let in_view = |cluster: &Cluster| {
             let known = cluster.instances();
-            expected.iter().all(|peer| known.iter().any(|instance| instance.identity.incarnation == peer.incarnation))
+            known.len() >= expected.len().saturating_add(elsewhere)
+                && expected.iter().all(|peer| known.iter().any(|instance| instance.identity.incarnation == peer.incarnation))
         };
         while !in_view(&cluster) {
             if changes.changed().await.is_err() {
