@@ -71,10 +71,14 @@ async fn a_debugger_sees_everything_and_leaves_no_trace() -> eyre::Result<()> {
     looking_changes_nothing(&alys).await?;
     a_terminal_is_put_back(&alys).await?;
     let txid = a_tap_shows_a_deposit(&alys, &bitcoind).await?;
+    wait("bridge to know that it is minted", PATIENCE, async || {
+        Ok(alys.pegs().await?.peg_ins.iter().any(|peg_in| peg_in.state == "minted").then_some(()))
+    })
+    .await?;
     a_trace_names_every_step_in_order(&alys, &txid)?;
     no_secret_is_shown(&alys, &bitcoind).await?;
     let recording = alys.data_dir().join("storage.rec").display().to_string();
-    alys.succeed(&["debug", "record", "storage", "-o", &recording, "--count", "8"])?;
+    alys.succeed(&["debug", "record", "storage", "-o", &recording, "--count", "24"])?;
     a_snapshot_opens_without_the_node(&mut alys, &before).await?;
     a_recording_runs_again(&alys, &recording)?;
     alys.ensure_no_panic()
@@ -253,7 +257,7 @@ fn a_recording_runs_again(alys: &Alys, recording: &str) -> eyre::Result<()> {
     let on = folder.display().to_string();
     let answers = json(alys, &["debug", "replay", recording, "--on", &on, "-o", "json"])?;
     let answers = answers.as_array().ok_or_eyre("no answers")?;
-    ensure!(answers.len() == 8, "{answers:#?}");
+    ensure!(answers.len() == 24, "{answers:#?}");
     let commits = answers.iter().filter(|answer| answer["name"] == "CommitBlock");
     ensure!(commits.clone().count() > 0, "no block in {answers:#?}");
     for commit in commits {
