@@ -31,8 +31,11 @@ pub struct Launch {
 }
 
 /// Runs a role until it ends; the exit code of the process.
-pub async fn role(launch: Launch) -> Outcome<u8> {
+pub async fn role(mut launch: Launch) -> Outcome<u8> {
     let spec = launch.loaded.spec()?;
+    let metrics = launch.loaded.config.local.metrics_listen(launch.role, &launch.instance);
+    let telemetry = &mut launch.loaded.config.cluster.telemetry;
+    telemetry.listen = metrics.or(telemetry.listen);
     let identity = Identity::new(launch.role, &launch.instance);
     let config = &launch.loaded.config;
     let cluster = &config.cluster;
@@ -67,7 +70,6 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
     let outlive = !launch.up && !config.supervision.embedded;
     let plan = Plan { children: children(launch, outlive)?, console, fail_fast: launch.up, outlive };
     let mut cluster = config.cluster.clone();
-    cluster.telemetry.listen = config.local.metrics_listen(Role::Supervisor).or(cluster.telemetry.listen);
     // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
     cluster.drain_budget = config.supervisor.phase_budget.saturating_mul(6);
     let (settings, supervision) = (config.supervisor.clone(), config.supervision.clone());
@@ -89,19 +91,12 @@ fn children(launch: &Launch, outlive: bool) -> Outcome<Vec<ChildSpec>> {
         }
         args
     };
-    let role_args = |role: Role| {
-        let mut args = tail(vec!["role".into(), role.name().into()]);
-        if let Some(listen) = launch.loaded.config.local.metrics_listen(role) {
-            args.extend(["--set".into(), format!("cluster.telemetry.listen={listen}").into()]);
-        }
-        args
-    };
     let roles = ROLES.into_iter().filter(|role| *role != Role::Supervisor).map(|role| ChildSpec {
         name: role.name().to_owned(),
         role: Some(role),
         after: role.depends_on().to_vec(),
         program: program.clone(),
-        args: role_args(role),
+        args: tail(vec!["role".into(), role.name().into()]),
     });
     let members = (1..=launch.loaded.config.local.governance).map(|number| ChildSpec {
         name: member_name(number),

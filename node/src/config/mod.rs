@@ -54,6 +54,9 @@ pub struct NodeConfig {
     pub governance: alys_governance::Config,
 }
 
+/// Sync is the last of the roles, and its workers come behind it.
+const SYNC_OFFSET: u16 = 7;
+
 /// What `alys up` runs on this host besides the roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,16 +64,18 @@ pub struct LocalConfig {
     /// So many of the federation's members, the first ones, have their governance node here. 0 outside of test chains.
     pub governance: u32,
     /// First of the ports on 127.0.0.1 on which `alys up` and the roles that it starts answer metrics and probes, one each in
-    /// the order supervisor, storage, engine, chain, bridge, stream, network, sync. None: as `cluster.telemetry.listen` says.
+    /// the order supervisor, storage, engine, chain, bridge, stream, network, sync; then further sync workers, `sync-2` at
+    /// the ninth after the first. None: as `cluster.telemetry.listen` says.
     pub metrics_port_base: Option<u16>,
 }
 
 impl LocalConfig {
-    /// Where a role that `alys up` runs answers metrics and probes.
-    pub fn metrics_listen(&self, role: Role) -> Option<SocketAddr> {
-        let offset = ROLES.iter().position(|other| *other == role)?;
-        let port = self.metrics_port_base?.checked_add(u16::try_from(offset).ok()?)?;
-        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    /// Where an instance that `alys up` runs answers metrics and probes.
+    pub fn metrics_listen(&self, role: Role, instance: &str) -> Option<SocketAddr> {
+        let first = || u16::try_from(ROLES.iter().position(|other| *other == role)?).ok();
+        let worker = || instance.strip_prefix("sync-")?.parse::<u16>().ok()?.checked_add(SYNC_OFFSET);
+        let offset = if instance == role.name() { first()? } else { worker()? };
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, self.metrics_port_base?.checked_add(offset)?)))
     }
 }
 

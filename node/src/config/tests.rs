@@ -68,8 +68,11 @@ fn an_error_names_its_origin() {
 #[test]
 fn each_local_role_has_a_metrics_port_of_its_own() {
     let nowhere = LocalConfig::default();
-    assert_eq!(ROLES.map(|role| nowhere.metrics_listen(role)), [None; 8]);
+    assert_eq!(ROLES.map(|role| nowhere.metrics_listen(role, role.name())), [None; 8]);
     let local = LocalConfig { metrics_port_base: Some(9_600), ..nowhere };
-    let ports = ROLES.map(|role| local.metrics_listen(role).map_or(0, |listen| listen.port()));
+    let port = |role, instance: &str| local.metrics_listen(role, instance).map(|listen| listen.port());
+    let ports = ROLES.map(|role| port(role, role.name()).unwrap_or(0));
     assert_eq!(ports, [9_600, 9_601, 9_602, 9_603, 9_604, 9_605, 9_606, 9_607]);
+    assert_eq!([port(Role::Sync, "sync-2"), port(Role::Sync, "sync-3")], [Some(9_609), Some(9_610)]);
+    assert_eq!(port(Role::Chain, "another"), None);
 }
