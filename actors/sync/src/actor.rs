@@ -20,7 +20,7 @@ use crate::core::{
     Cut, Effect, ImportFault, Input, Learned, Millis, Phase, Piece, RangeFault, Rests, Settings, State, Task, Tip, Worker, check,
     check_piece,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Work as WorkFigures};
 use crate::team::Team;
 
 /// How often the team is looked at, and a worker without work asks for some.
@@ -368,7 +368,14 @@ impl RoleActor for SyncActor {
     }
 
     fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
-        Some(Box::new(Metrics::of(&self.state)))
+        let figures = WorkFigures {
+            leads: self.leads,
+            workers: self.members.len().max(1),
+            target_height: self.state.target().max(self.known_target),
+            failures: self.state.failures().0.saturating_add(self.worker.failures().0),
+            fetched_blocks: self.worker.fetched(),
+        };
+        Some(Box::new(Metrics::of(&self.state, figures)))
     }
 }
 

@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::Serialize;
 
-use crate::core::state::{Phase, State};
+use crate::core::{Phase, State};
 
 /// What the sync role shows beside the shell's metrics.
 #[derive(Clone, Copy, Debug, Default, Serialize, DocumentedFields)]
@@ -12,30 +12,56 @@ pub struct Metrics {
     local_height: u64,
     /// Height that it wants to reach; 0: nobody has asked for one.
     target_height: u64,
-    /// Blocks between the two; 0 when there is nothing to do.
+    /// Blocks between the two; 0 when there is nothing to do, and on workers that do not lead.
     lag_blocks: u64,
     /// Whether it is on its way to a target.
     syncing: bool,
     /// Whether it has stopped for good because somebody has another committed block at a height of ours.
     forked: bool,
+    /// Whether this worker cuts the missing range into pieces and imports them.
+    leads: bool,
+    /// Workers of the team, this one included.
+    workers: usize,
+    /// Pieces that workers fetch.
+    pieces_out: usize,
+    /// Pieces that were fetched and wait for an earlier one.
+    pieces_waiting: usize,
     /// Failures since the last success.
     failures: u32,
+    /// Blocks that this worker fetched.
+    fetched_blocks_total: u64,
     /// Blocks that chain took from sync.
     imported_blocks_total: u64,
     /// Blocks that peers took from us.
     served_blocks_total: u64,
 }
 
+/// What the shell knows beside the core.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) leads: bool,
+    pub(crate) workers: usize,
+    pub(crate) target_height: u64,
+    pub(crate) failures: u32,
+    pub(crate) fetched_blocks: u64,
+}
+
 impl Metrics {
-    pub(crate) fn of(state: &State) -> Self {
+    pub(crate) fn of(state: &State, work: Work) -> Self {
         let (imported_blocks_total, served_blocks_total) = state.counted();
+        let (pieces_out, pieces_waiting) = state.pieces();
         Self {
             local_height: state.local(),
-            target_height: state.target(),
+            target_height: work.target_height,
             lag_blocks: if state.is_syncing() { state.target().saturating_sub(state.local()) } else { 0 },
             syncing: state.is_syncing(),
             forked: state.phase() == Phase::Forked,
-            failures: state.failures().0,
+            leads: work.leads,
+            workers: work.workers,
+            pieces_out,
+            pieces_waiting,
+            failures: work.failures,
+            fetched_blocks_total: work.fetched_blocks,
             imported_blocks_total,
             served_blocks_total,
         }

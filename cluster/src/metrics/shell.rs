@@ -20,7 +20,7 @@ pub(crate) struct Shell {
     instance_info: Labelled,
     /// When this process started, Unix time in seconds. It changes with every restart.
     started_timestamp_seconds: f64,
-    /// 1 for the state that the process is in: starting, ready, degraded, wedged or draining.
+    /// 1 for the state that the process is in: starting, ready, degraded, wedged, draining or frozen.
     health: Labelled,
     /// 1 while there is progress, as `/livez` says.
     live: bool,

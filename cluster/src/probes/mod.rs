@@ -8,7 +8,8 @@
 //! | `/metrics` | OpenMetrics text | never |
 //! | gRPC `grpc.health.v1`, services `` and the role's name | serving: as `/readyz` | not serving |
 //!
-//! The same thread tells the service manager (`notify.rs`). No secrets and no way to change anything; without TLS. Bind it to loopback or to a network of the operator's own.
+//! The same thread tells the service manager (`notify.rs`). No secrets and no way to change anything; without TLS. Bind it
+//! to loopback or to a network of the operator's own.
 
 mod listener;
 
