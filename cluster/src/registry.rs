@@ -192,12 +192,18 @@ impl Registry {
         let mut highest: HashMap<Role, u64> = HashMap::new();
         {
             let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            // In the order of their starts, so the latest of a name stays.
-            for ((kind, role, instance, _, incarnation), (epoch, _)) in &*groups {
-                if let Some(target) = self.target(*role, instance, *incarnation) {
-                    newest.insert((*kind, *role, instance.clone()), (*epoch, target));
-                    let highest = highest.entry(*role).or_default();
-                    *highest = (*highest).max(*epoch);
+            for (kind, role, instance, _, incarnation) in groups.keys() {
+                let Some(target) = self.target(*role, instance, *incarnation) else { continue };
+                // Groups arrive in any order, but whose role is open has opened its inspector before.
+                let doors: &[Kind] = match kind {
+                    Kind::Role => &[Kind::Role, Kind::Inspector],
+                    Kind::Inspector => &[Kind::Inspector],
+                };
+                for door in doors {
+                    let latest = newest.entry((*door, *role, instance.clone())).or_insert_with(|| target.clone());
+                    if start_of(&target) > start_of(latest) {
+                        *latest = target.clone();
+                    }
                 }
             }
         }
@@ -225,6 +231,11 @@ impl Registry {
         let identity = target.identity();
         (identity.role == role && identity.instance == instance).then_some(target)
     }
+}
+
+/// Orders starts of one name.
+fn start_of(target: &Target) -> (u64, Incarnation) {
+    (target.identity().started_millis, target.identity().incarnation)
 }
 
 /// Rendezvous hashing: the instance with the greatest weight has the key. FNV-1a, its bits mixed (as MurmurHash3 ends)

@@ -23,7 +23,6 @@ const DEPOSIT: Sats = Sats(10_000_000);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the units wait for READY=1, which the shell does not send yet"]
 async fn two_hosts_live_through_kill_hang_reboot_and_upgrade_with_nothing_lost() -> eyre::Result<()> {
     let test = "two_hosts_live_through_kill_hang_reboot_and_upgrade_with_nothing_lost";
     let Some(lab) = lab::enter(test, &["a", "b"])? else { return Ok(()) };
