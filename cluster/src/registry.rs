@@ -192,17 +192,19 @@ impl Registry {
         let mut highest: HashMap<Role, u64> = HashMap::new();
         {
             let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            for (kind, role, instance, _, incarnation) in groups.keys() {
+            for ((kind, role, instance, _, incarnation), (epoch, _)) in &*groups {
                 let Some(target) = self.target(*role, instance, *incarnation) else { continue };
+                let highest = highest.entry(*role).or_default();
+                *highest = (*highest).max(*epoch);
                 // Groups arrive in any order, but whose role is open has opened its inspector before.
                 let doors: &[Kind] = match kind {
                     Kind::Role => &[Kind::Role, Kind::Inspector],
                     Kind::Inspector => &[Kind::Inspector],
                 };
                 for door in doors {
-                    let latest = newest.entry((*door, *role, instance.clone())).or_insert_with(|| target.clone());
-                    if start_of(&target) > start_of(latest) {
-                        *latest = target.clone();
+                    let latest = newest.entry((*door, *role, instance.clone())).or_insert_with(|| (*epoch, target.clone()));
+                    if start_of(&target) > start_of(&latest.1) {
+                        *latest = (*epoch, target.clone());
                     }
                 }
             }
