@@ -184,8 +184,8 @@ async fn a_freeze_ends_by_itself_when_its_debugger_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn consensus_and_signing_are_not_frozen_outside_of_test_chains() {
     let folder = folder();
-    let _role = Process::start(folder.path(), "chain");
-    let (_cluster, inspector) = attach(folder.path(), Role::Chain).await;
+    let _role = Process::start(folder.path(), "stream");
+    let (_cluster, inspector) = attach(folder.path(), Role::Stream).await;
     let refused = inspector.ask(freeze()).await;
     assert!(matches!(&refused, Err(Refused::Unauthorised(reason)) if reason.contains("freeze_signers")), "{refused:?}");
     assert_eq!(inspector.ask(Observe {}).await.unwrap().health(), Health::Ready);
