@@ -49,7 +49,10 @@ async fn a_frozen_role_is_replaced_within_ten_seconds_and_the_rest_goes_on() -> 
         ensure!(!is_alive(frozen.pid), "the frozen {role} was left behind");
         alys.wait_ready(PATIENCE).await?;
         let after = incarnations(&alys).await?;
-        let changed: Vec<_> = before.iter().filter(|(name, was)| after.get(*name) != Some(*was)).map(|(name, _)| *name).collect();
+        // Without storage nobody can renew a lease: a holder that stops itself in time does what it must.
+        let fenced = |name: &str| role == Role::Storage && [Role::Chain.name(), Role::Bridge.name()].contains(&name);
+        let changed = before.iter().filter(|(name, was)| after.get(*name) != Some(*was)).map(|(name, _)| *name);
+        let changed: Vec<_> = changed.filter(|name| !fenced(name)).collect();
         ensure!(changed == [role.name()], "replaced: {changed:?}");
         alys.wait_blocks(2).await?;
     }
