@@ -13,9 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alys_cluster::{Cluster, Remote};
-use alys_proto::bridge::{self, BitcoinTransactionSeen, GetFederation};
 use alys_proto::governance::FromMember;
 use alys_proto::governance::from_member::Payload;
+use alys_proto::network::{self, GetPeers, ReportPeer};
 use alys_proto::{Refused, storage};
 use eyre::OptionExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -55,7 +55,7 @@ pub struct Round {
 
 /// The three ways to the answering process.
 struct Ways {
-    ours: Remote<bridge::Inbox>,
+    ours: Remote<network::Inbox>,
     bare: ActorRef<Bare>,
     tonic: Governance,
     answering: Answering,
@@ -69,8 +69,8 @@ pub async fn measure(rounds: usize) -> eyre::Result<Vec<Round>> {
     let (bare_port, tonic_port) = (free_port()?, free_port()?);
     let answering = Answering::start(folder.path(), bare_port, tonic_port)?;
     let cluster = alys_cluster::attach(&ends::config(folder.path())).await.map_err(|cause| eyre::eyre!("{cause}"))?;
-    let ours = cluster.remote::<bridge::Inbox>();
-    ours.ask_within(Duration::from_secs(10), GetFederation {}).await?;
+    let ours = cluster.remote::<network::Inbox>();
+    ours.ask_within(Duration::from_secs(10), GetPeers {}).await?;
     let bare = ends::reach_bare(bare_port).await?;
     let tonic = ends::reach_tonic(tonic_port).await?;
     let mut ways = Ways { ours, bare, tonic, answering, _cluster: cluster };
@@ -83,7 +83,7 @@ pub async fn measure(rounds: usize) -> eyre::Result<Vec<Round>> {
 
 async fn round(ways: &mut Ways) -> eyre::Result<Round> {
     let (ours, bare, tonic) = (ways.ours.clone(), ways.bare.clone(), ways.tonic.clone());
-    let ask_ours = async || Ok(drop(ours.ask(GetFederation {}).await?));
+    let ask_ours = async || Ok(drop(ours.ask(GetPeers {}).await?));
     let ask_bare = async || ends::ask_bare(&bare).await;
     let ask_tonic = async || Ok(drop(tonic.clone().get_head(storage::GetHead {}).await?));
     let sequential = Figure { ours: median(ask_ours).await?, bare: median(ask_bare).await?, tonic: median(ask_tonic).await? };
@@ -130,16 +130,16 @@ async fn told(ways: &mut Ways, tell: impl AsyncFnOnce(&mut Ways) -> eyre::Result
     Ok((per_second(TOLD, took), cpu))
 }
 
-async fn tell_ours(to: &Remote<bridge::Inbox>) -> eyre::Result<()> {
+async fn tell_ours(to: &Remote<network::Inbox>) -> eyre::Result<()> {
     for _ in 0..TOLD {
-        while let Err(refused) = to.tell(BitcoinTransactionSeen { txid: vec![7; BODY] }) {
+        while let Err(refused) = to.tell(ReportPeer { peer_id: "p".repeat(BODY), reason: String::new() }) {
             // Its credit is used up and the queue here is full: let it work.
             eyre::ensure!(matches!(refused, Refused::Busy(_)), "{refused}");
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
     }
     // Waits behind all of them.
-    let _handled_all = to.ask_within(Duration::from_secs(60), GetFederation {}).await?;
+    let _handled_all = to.ask_within(Duration::from_secs(60), GetPeers {}).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, RoleActor, Status};
 use alys_proto::governance::governance_client::GovernanceClient;
 use alys_proto::governance::governance_server::{Governance as Service, GovernanceServer};
 use alys_proto::governance::{FromMember, ToMember};
-use alys_proto::{Role, bridge, storage};
+use alys_proto::{Role, network, storage};
 use eyre::bail;
 use futures::Stream;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -58,16 +58,16 @@ impl Actor for BareEcho {
 pub(super) struct Echo;
 
 impl RoleActor for Echo {
-    type Inbox = bridge::Inbox;
+    type Inbox = network::Inbox;
     type Local = ();
 
     async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
         Ok(())
     }
 
-    async fn handle(&mut self, _cx: &Cx<Self>, message: bridge::Inbox) -> Result<(), ActorError> {
-        if let bridge::Inbox::GetFederation(_, reply) = message {
-            reply.send(bridge::Federation { descriptor: "d".repeat(40), ..bridge::Federation::default() });
+    async fn handle(&mut self, _cx: &Cx<Self>, message: network::Inbox) -> Result<(), ActorError> {
+        if let network::Inbox::GetPeers(_, reply) = message {
+            reply.send(network::Peers { local_peer_id: "d".repeat(40), ..network::Peers::default() });
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ pub async fn answer(folder: &Path, bare_port: u16, tonic_port: u16) -> eyre::Res
     let (_echo, _) = BareEcho::spawn(None, BareEcho, ()).await.map_err(|cause| eyre::eyre!("{cause}"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, tonic_port));
     tokio::spawn(Server::builder().tcp_nodelay(true).add_service(GovernanceServer::new(TonicEcho)).serve(address));
-    let code = alys_cluster::run(&config(folder), Identity::new(Role::Bridge, "bridge"), |_cluster| Ok(Echo)).await;
+    let code = alys_cluster::run(&config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(Echo)).await;
     std::process::exit(i32::from(code));
 }
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use alys_cluster::{Cluster, ClusterConfig, Identity, Remote};
-use alys_proto::{Role, bridge};
+use alys_proto::{Role, network};
 use eyre::{OptionExt as _, WrapErr as _};
 
 use super::ends::Echo;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the answering process runs; never returns.
 pub async fn answer(folder: &Path) -> eyre::Result<()> {
-    let code = alys_cluster::run(&config(folder), Identity::new(Role::Bridge, "bridge"), |_cluster| Ok(Echo)).await;
+    let code = alys_cluster::run(&config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(Echo)).await;
     std::process::exit(i32::from(code));
 }
 
@@ -41,16 +41,16 @@ pub async fn measure(rounds: usize) -> eyre::Result<()> {
     std::fs::write(folder.path().join("alys.toml"), "[cluster]\nrun_dir = \"run\"\ncookie_file = \"cookie\"\n")?;
     let answering = Answering::start(folder.path())?;
     let cluster = alys_cluster::attach(&config(folder.path())).await?;
-    let bridge = cluster.remote::<bridge::Inbox>();
-    bridge.ask_within(PATIENCE, bridge::GetFederation {}).await?;
-    rate(&bridge).await?;
+    let network = cluster.remote::<network::Inbox>();
+    network.ask_within(PATIENCE, network::GetPeers {}).await?;
+    rate(&network).await?;
 
     let (mut without, mut with, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        without.push(rate(&bridge).await?);
+        without.push(rate(&network).await?);
         let top = attach_top(folder.path()).await?;
         let (before, begun) = (processor(top.pid())?, Instant::now());
-        with.push(rate(&bridge).await?);
+        with.push(rate(&network).await?);
         shares.push((processor(top.pid())? - before) / begun.elapsed().as_secs_f64());
         drop(top);
         gone(&cluster).await?;
@@ -63,14 +63,14 @@ pub async fn measure(rounds: usize) -> eyre::Result<()> {
 }
 
 /// Answers per second.
-async fn rate(bridge: &Remote<bridge::Inbox>) -> eyre::Result<f64> {
+async fn rate(network: &Remote<network::Inbox>) -> eyre::Result<f64> {
     let begun = Instant::now();
     let asking = (0..UNDER_WAY).map(|_| {
-        let bridge = bridge.clone();
+        let network = network.clone();
         tokio::spawn(async move {
             let mut answered = 0u32;
             while begun.elapsed() < WINDOW {
-                bridge.ask_within(PATIENCE, bridge::GetFederation {}).await?;
+                network.ask_within(PATIENCE, network::GetPeers {}).await?;
                 answered += 1;
             }
             eyre::Ok(answered)
@@ -88,7 +88,7 @@ async fn attach_top(folder: &Path) -> eyre::Result<Terminal> {
     let mut command = Command::new(binary("alys")?);
     command.args(["debug", "top"]).arg(format!("--data-dir={}", folder.display()));
     let top = Terminal::start(command, 120, 40)?;
-    wait("top to draw", PATIENCE, async || Ok(top.drawn().contains("bridge").then_some(())))
+    wait("top to draw", PATIENCE, async || Ok(top.drawn().contains("network").then_some(())))
         .await
         .wrap_err_with(|| top.drawn())?;
     Ok(top)
