@@ -4,11 +4,11 @@
 //! The program is `$ALYS_BITCOIND`, else `.tools/bin/bitcoind` of the project (`tests/tools/install-bitcoind.sh` puts it
 //! there), else the one on the `PATH`.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use alys_cluster::testing::free_port;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Address, Amount, BlockHash, Network, Transaction, Txid};
 use corepc_client::{Auth, Client};
@@ -277,10 +277,6 @@ fn data_directory() -> eyre::Result<TempDir> {
         return Ok(directory);
     }
     builder().tempdir().wrap_err("no folder for bitcoind's data")
-}
-
-fn free_port() -> eyre::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Nothing leaves the loopback interface.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use alys::prepare::{DevChain, dev};
 use alys_cluster::Cluster;
+use alys_cluster::testing::free_port;
 use alys_proto::cluster::Observation;
 use alys_proto::{Role, chain, storage};
 use eyre::{OptionExt as _, WrapErr as _, bail};
@@ -14,7 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::bitcoind::Bitcoind;
-use crate::cluster::{binary, free_port, temporary_folder, wait};
+use crate::cluster::{binary, temporary_folder, wait};
 use crate::processes::signal;
 
 /// The roles that make blocks.

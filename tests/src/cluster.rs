@@ -1,11 +1,11 @@
 //! A whole cluster of real processes, started as an operator starts it (`alys up --dev`), and looked into as a debug node
 //! looks into it. Dropping it ends every process, also when the test panics.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use alys_cluster::testing::free_port;
 use alys_cluster::{Cluster, Observed};
 use alys_proto::cluster::{Health, Observation};
 use alys_proto::role::ROLES;
@@ -399,9 +399,4 @@ pub fn temporary_folder() -> eyre::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
     folder.wrap_err("no folder for the cluster's data")
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> eyre::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use alys_cluster::testing::{free_port, free_ports};
 use alys_proto::Role;
 use alys_proto::role::ROLES;
 use alys_tests::bitcoind::Bitcoind;
-use alys_tests::cluster::{Alys, Options, free_port, wait};
+use alys_tests::cluster::{Alys, Options, wait};
 use eyre::{OptionExt as _, WrapErr as _, ensure};
 use serde_json::Value;
 
@@ -199,18 +200,6 @@ fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("SKIPPED: .tools/bin holds no {name} that runs here: `make setup-test`, on a Debian");
     }
     runs.then_some(program)
-}
-
-/// The first of so many ports in a row that were free a moment ago.
-fn free_ports(count: u16) -> eyre::Result<u16> {
-    for _attempt in 0..50 {
-        let base = free_port()?;
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if base.checked_add(count).is_some_and(|end| (base..end).all(free)) {
-            return Ok(base);
-        }
-    }
-    eyre::bail!("no {count} free ports in a row")
 }
 
 /// The body of a page on this host.

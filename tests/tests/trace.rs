@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use alys_cluster::telemetry::{life_trace_id, trace_id_of};
+use alys_cluster::testing::free_port;
 use alys_proto::common::OutPoint;
 use alys_proto::{Cause, Role, Sats};
 use alys_tests::bitcoind::Bitcoind;
-use alys_tests::cluster::{Alys, Options, free_port, wait};
+use alys_tests::cluster::{Alys, Options, wait};
 use alys_tests::ethereum::{random_key, write_key};
 use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;

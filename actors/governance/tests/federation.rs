@@ -260,9 +260,7 @@ async fn a_deposit_is_approved_and_a_payout_signed_also_when_the_stream_dies_in_
     let proof = federation.world.deposit(BTC, 21);
     federation.publish();
     // Any start order: the members come first and find nobody.
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = reserved.local_addr().unwrap();
-    drop(reserved);
+    let address = ([127, 0, 0, 1], alys_cluster::testing::free_port().unwrap()).into();
     let members = [0, 1, 2].map(|number| federation.member(number, address));
     let mut role = federation.stream(&address.to_string()).await;
     assert_eq!(role.address, address);

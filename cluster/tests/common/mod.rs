@@ -31,7 +31,7 @@ pub fn folder() -> tempfile::TempDir {
 }
 
 pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], alys_cluster::testing::free_port().unwrap()).into()
 }
 
 /// An HTTP client of few words.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use alys_cluster::testing::free_port;
 use alys_cluster::{Cluster, Remote};
 use alys_proto::governance::FromMember;
 use alys_proto::governance::from_member::Payload;
@@ -169,10 +170,6 @@ fn cpu(pid: u32) -> eyre::Result<Duration> {
     let fields = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
     let ticks: u64 = fields.sum::<Result<_, _>>()?;
     Ok(Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second()))
-}
-
-fn free_port() -> eyre::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// The answering process. Dies with the measurement.

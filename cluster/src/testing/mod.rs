@@ -1,5 +1,7 @@
 //! One role in a test context: its real mailbox and executor without a mesh, and probes in place of the other roles.
 
+mod ports;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +18,10 @@ use crate::identity::Identity;
 use crate::lease::Lease;
 use crate::mailbox::Shared;
 use crate::poison::Guard;
-use crate::port::{Answer, Gate, Incoming, admit};
+use crate::port::{Answer, Deliver, Gate, Incoming, admit};
 use crate::remote::{Remote, Route, Sender};
+
+pub use ports::{free_port, free_ports};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,17 +53,19 @@ impl<I: Inbox> Probe<I> {
 /// A probe and the address that leads to it. Messages pass through their wire form.
 pub fn probe<I: Inbox>() -> (Remote<I>, Probe<I>) {
     let (sender, messages) = mpsc::unbounded_channel();
-    let deliver = move |incoming: Incoming| {
-        let port = match incoming.answer {
-            Answer::Asked(port) => Some(port),
-            Answer::Told(_) => None,
-        };
-        if let Ok(message) = I::decode(&incoming.name, &incoming.body, port) {
-            // A dropped probe drops the message, whose reply then refuses.
-            let _probe_gone = sender.send(message);
+    let deliver: Deliver = Arc::new(move |incoming| {
+        for Incoming { name, body, answer, .. } in incoming {
+            let port = match answer {
+                Answer::Asked(port) => Some(port),
+                Answer::Told(_) => None,
+            };
+            if let Ok(message) = I::decode(name, &body, port) {
+                // A dropped probe drops the message, whose reply then refuses.
+                let _probe_gone = sender.send(message);
+            }
         }
-    };
-    (Remote::new(Route::Probe(Arc::new(deliver)), test_sender()), Probe { messages })
+    });
+    (Remote::new(Route::Probe(deliver), test_sender()), Probe { messages })
 }
 
 /// A role that runs in a test.
@@ -91,7 +97,7 @@ pub fn start<A: RoleActor>(actor: A) -> Started<A> {
     };
     let task = tokio::spawn(executor.run());
     let local = LocalSender::new(mailbox.clone());
-    let deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate, &mailbox, incoming));
+    let deliver: Deliver = Arc::new(move |incoming| admit::<A::Inbox, _>(&gate, &mailbox, incoming));
     Started { remote: Remote::new(Route::Probe(deliver), test_sender()), local, activity, drain, task }
 }
 
