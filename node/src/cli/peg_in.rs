@@ -107,7 +107,10 @@ async fn tell_bridge(loaded: &Loaded, txid: &str) {
     let Ok(txid) = Txid::from_str(txid) else { return };
     let Ok(cluster) = attach(&loaded.config.cluster).await else { return };
     let bridge = cluster.remote::<bridge::Inbox>();
-    if bridge.tell(bridge::BitcoinTransactionSeen { txid: txid.to_byte_array().to_vec() }).is_ok() {
+    // Telling does not wait for whoever is not in view yet; asking does.
+    if bridge.ask_within(TOLD, bridge::GetFederation {}).await.is_ok()
+        && bridge.tell(bridge::BitcoinTransactionSeen { txid: txid.to_byte_array().to_vec() }).is_ok()
+    {
         // An answer shows that what was told before it has left this process.
         let _it_finds_out_itself = bridge.ask_within(TOLD, bridge::GetFederation {}).await;
     }

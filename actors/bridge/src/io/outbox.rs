@@ -30,6 +30,11 @@ use crate::load;
 pub const OWNER: &str = "bridge";
 /// Questions to chain under way at the same time. What finds no place is repeated by the core.
 const MOST_QUESTIONS: usize = 16;
+/// Transactions that are looked for in the mempool at the same time. What finds no place is seen in its block.
+const MOST_LOOK_UPS: usize = 16;
+/// How often, and after which wait again.
+const LOOK_UPS: u32 = 10;
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 /// Waits between two attempts to reach storage.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
@@ -76,6 +81,7 @@ impl Outbox {
             backlog: backlog.clone(),
             trouble: trouble.clone(),
             questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
+            look_ups: Arc::new(Semaphore::new(MOST_LOOK_UPS)),
         };
         tokio::spawn(runner.run(receiver));
         Self { sender, backlog, trouble }
@@ -104,6 +110,7 @@ struct Runner {
     backlog: Arc<AtomicUsize>,
     trouble: Arc<Mutex<Option<String>>>,
     questions: Arc<Semaphore>,
+    look_ups: Arc<Semaphore>,
 }
 
 impl Runner {
@@ -195,10 +202,17 @@ impl Runner {
     }
 
     fn look_up(&self, txid: bitcoin::Txid) {
+        let Ok(place) = self.look_ups.clone().try_acquire_owned() else { return };
         let (bitcoind, local) = (self.door.bitcoind.clone(), self.door.local.clone());
         tokio::spawn(async move {
-            if let Ok(Some(transaction)) = bitcoind.unconfirmed(&txid).await {
-                local.send(Local::Unconfirmed(Box::new(transaction)));
+            let _place = place;
+            // Its sender's node may have it before ours does, and ours may be away for a moment. Later the block shows it.
+            for _ in 0..LOOK_UPS {
+                if let Ok(Some(transaction)) = bitcoind.unconfirmed(&txid).await {
+                    local.send(Local::Unconfirmed(Box::new(transaction)));
+                    return;
+                }
+                tokio::time::sleep(LOOK_UP_AGAIN).await;
             }
         });
     }
