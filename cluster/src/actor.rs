@@ -4,11 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alys_proto::cluster::{Header, Health};
+use alys_proto::cluster::Health;
 use alys_proto::{BackpressureStrategy, Inbox, Lane};
 
 use crate::executor::Activity;
 use crate::exit::ActorError;
+use crate::header::Header;
 use crate::lease::Lease;
 use crate::mailbox::{Shared, Ticket};
 use crate::metrics::RoleMetrics;
@@ -71,14 +72,14 @@ impl Status {
 /// What a handler has at hand.
 pub struct Cx<A: RoleActor> {
     local: LocalSender<A::Local>,
-    sender: Arc<Header>,
+    sender: Header,
     lease: Lease,
     activity: Arc<Activity>,
 }
 
 impl<A: RoleActor> Cx<A> {
     pub(crate) fn new(local: LocalSender<A::Local>, lease: Lease, activity: Arc<Activity>) -> Self {
-        Self { local, sender: Arc::default(), lease, activity }
+        Self { local, sender: Header::default(), lease, activity }
     }
 
     /// Says that a long handler gets on. One that says nothing for its method's `longest_seconds` counts as wedged.
@@ -86,7 +87,7 @@ impl<A: RoleActor> Cx<A> {
         self.activity.tick();
     }
 
-    pub(crate) fn set_sender(&mut self, sender: Arc<Header>) {
+    pub(crate) const fn set_sender(&mut self, sender: Header) {
         self.sender = sender;
     }
 
@@ -101,7 +102,7 @@ impl<A: RoleActor> Cx<A> {
     }
 
     /// Header of the message in hand; empty in `start`, `stop` and for own messages.
-    pub fn sender(&self) -> &Header {
+    pub const fn sender(&self) -> &Header {
         &self.sender
     }
 }

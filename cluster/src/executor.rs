@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use alys_proto::cluster::{Header, Health};
+use alys_proto::cluster::Health;
 use alys_proto::{Inbox, Refused};
 use opentelemetry::trace::SpanContext;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use crate::actor::{Cx, LocalSender, RoleActor, Status};
 use crate::exit::ActorError;
 use crate::handled::{Due, Handled};
+use crate::header::Header;
 use crate::identity::unix_millis;
 use crate::inspect::{InFlight, Message, Passing, TaskWaiting, Times, Waits};
 use crate::lease::Lease;
@@ -172,16 +173,14 @@ impl Activity {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
 
-    fn begin(&self, name: &'static str, header: &Header, longest: Option<Duration>) {
-        let message = InFlight::new(name, header);
+    fn begin(&self, name: &'static str, header: &Header, longest: Option<Duration>, now: Instant) {
         let mut current = self.lock();
-        (current.longest, current.ticked) = (longest, message.since);
-        current.in_flight = Some(message);
+        (current.longest, current.ticked) = (longest, now);
+        current.in_flight = Some(InFlight::new(name, header, now));
     }
 
     /// The handler's message and how long it took.
-    fn end(&self, failed: bool) -> Option<(&'static str, Duration)> {
-        let now = Instant::now();
+    fn end(&self, failed: bool, now: Instant) -> Option<(&'static str, Duration)> {
         let mut current = self.lock();
         current.ticked = now;
         let done = current.in_flight.take().map(|message| (message.name, now.saturating_duration_since(message.since)));
@@ -226,24 +225,27 @@ impl<A: RoleActor> Executor<A> {
     async fn serve(mut self) -> Result<A, ActorError> {
         let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.lease.clone(), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
-        self.activity.begin("start", &Header::default(), None);
+        self.activity.begin("start", &Header::default(), None, Instant::now());
         let span = telemetry::start_span(A::Inbox::SERVICE);
         // Set once: a process starts its role once.
         let _first = self.activity.started.set(telemetry::context_of(&span));
         let started = self.actor.start(&cx).instrument(span).await;
-        self.activity.end(started.is_err());
+        self.activity.end(started.is_err(), Instant::now());
         started?;
         self.show();
         tracing::info!("ready");
 
-        let mut shown = Instant::now();
-        while let Some((ticket, item)) = self.next().await {
-            self.handle(&mut cx, &ticket, item).await?;
+        let mut now = Instant::now();
+        let mut shown = now;
+        while let Some((ticket, item)) = self.next(&mut now).await {
+            now = self.handle(&mut cx, &ticket, item, now).await?;
             // Under load a snapshot a message would cost more than the messages.
-            if self.mailbox.lock().is_empty() || shown.elapsed() >= SHOW_EVERY {
+            if now.saturating_duration_since(shown) >= SHOW_EVERY {
                 self.show();
-                shown = Instant::now();
+                shown = now;
             }
+            // Other tasks of this thread have their turn, also while there is always a next message.
+            tokio::task::coop::consume_budget().await;
         }
         self.actor.stop(&cx).await;
         Ok(self.actor)
@@ -254,12 +256,20 @@ impl<A: RoleActor> Executor<A> {
         *self.activity.metrics.lock().unwrap_or_else(PoisonError::into_inner) = self.actor.metrics();
     }
 
-    /// The next message, or `None` when draining and nothing waits.
-    async fn next(&mut self) -> Option<(Ticket, Item<A::Local>)> {
+    /// The next message, or `None` when draining and nothing waits. `now` is moved on only if it had to be waited for: a
+    /// look at the clock costs as much as a small message.
+    async fn next(&mut self, now: &mut Instant) -> Option<(Ticket, Item<A::Local>)> {
         if !*self.drain.borrow() {
+            if let Ok(next) = self.mailbox.next() {
+                return Some(next);
+            }
+            self.show();
             tokio::select! {
                 biased;
-                next = self.mailbox.take() => return Some(next),
+                next = self.mailbox.take() => {
+                    *now = Instant::now();
+                    return Some(next);
+                }
                 _drain_began_or_shell_gone = self.drain.wait_for(|draining| *draining) => {}
             }
         }
@@ -272,25 +282,36 @@ impl<A: RoleActor> Executor<A> {
         }
     }
 
-    async fn handle(&mut self, cx: &mut Cx<A>, ticket: &Ticket, item: Item<A::Local>) -> Result<(), ActorError> {
+    /// Handles a message that was taken at `now`; when it ended.
+    async fn handle(
+        &mut self,
+        cx: &mut Cx<A>,
+        ticket: &Ticket,
+        item: Item<A::Local>,
+        now: Instant,
+    ) -> Result<Instant, ActorError> {
         self.lease.check().map_err(|refused| ActorError::Fenced(refused.to_string()))?;
-        let waited = ticket.arrived.elapsed();
+        let waited = now.saturating_duration_since(ticket.arrived);
         let (mut copy, mut due) = (None, None);
         let result = match item {
             Item::Local(message) => {
-                cx.set_sender(Arc::default());
-                self.activity.begin("local", cx.sender(), None);
+                cx.set_sender(Header::default());
+                self.activity.begin("local", cx.sender(), None, now);
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
                 copy = self.gate.taps.any().then(|| (envelope.method, envelope.body.clone()));
                 let longest = envelope.method.longest;
-                let Some((message, header, posted)) = self.open(envelope) else { return Ok(()) };
+                let Some((message, header, posted)) = self.open(envelope) else { return Ok(now) };
                 due = posted;
                 let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
-                self.activity.begin(message.name(), &header, longest);
+                self.activity.begin(message.name(), &header, longest, now);
                 cx.set_sender(header);
-                self.actor.handle(cx, message).instrument(span).await
+                if span.is_disabled() {
+                    self.actor.handle(cx, message).await
+                } else {
+                    self.actor.handle(cx, message).instrument(span).await
+                }
             }
         };
         if result.is_ok() {
@@ -299,7 +320,8 @@ impl<A: RoleActor> Executor<A> {
                 self.handled.done(due).await;
             }
         }
-        let Some((name, took)) = self.activity.end(result.is_err()) else { return result };
+        let ended = Instant::now();
+        let Some((name, took)) = self.activity.end(result.is_err(), ended) else { return result.map(|()| ended) };
         self.gate.counts.handled(name, took, result.is_err());
         let (method, body) = copy.map_or((None, bytes::Bytes::new()), |(method, body)| (Some(method), body));
         // One whose tap was opened while it was in hand has no copy and is not shown.
@@ -307,14 +329,14 @@ impl<A: RoleActor> Executor<A> {
             let passing = Passing::Handled { waited, took, failed: result.is_err() };
             self.gate.taps.pass(Message { method, header: cx.sender(), body: &body }, &passing);
         }
-        result
+        result.map(|()| ended)
     }
 
     /// Decodes a message, unless nobody waits for it any more.
-    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Arc<Header>, Option<Due>)> {
+    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Header, Option<Due>)> {
         let checked = self.guard.check(&envelope);
         let Envelope { method, header, body, answer, letter } = envelope;
-        let deadline = header.deadline_unix_millis;
+        let deadline = header.stamp.deadline;
         let expired = deadline != 0 && unix_millis() > deadline;
         if expired {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
@@ -340,8 +362,7 @@ impl<A: RoleActor> Executor<A> {
         };
         match A::Inbox::decode(method.name, &body, port) {
             Ok(message) => {
-                let header = Arc::new(header);
-                self.guard.begin(method, body, header.clone(), letter);
+                self.guard.begin(method, body, header, letter);
                 Some((message, header, due))
             }
             Err(refused) => {

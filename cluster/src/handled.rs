@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alys_proto::cluster::Header;
 use alys_proto::storage::{self, GetHandled, MarkHandled};
 use alys_proto::wire::{Method, ReplyPort, refuse};
 use alys_proto::{Delivery, Refused, Role};
 
 use crate::delivery::Marks;
+use crate::header::Header;
 use crate::remote::Remote;
 
 /// A posted message that is to be acknowledged when it is handled.
@@ -40,12 +40,12 @@ impl Handled {
 
     /// Whether the message was posted, and so is acknowledged only when it is handled.
     pub(crate) fn is_posted(method: &Method, header: &Header) -> bool {
-        method.delivery == Delivery::AtLeastOnce && header.posted != 0
+        method.delivery == Delivery::AtLeastOnce && header.stamp.posted != 0
     }
 
     /// Takes a posted message on; `None`: it has been answered, there is nothing to handle.
     pub(crate) fn take(self: &Arc<Self>, header: &Header, port: Option<ReplyPort>) -> Option<Due> {
-        let due = Due { sender: header.sender(), number: header.posted, port };
+        let due = Due { sender: header.sender, number: header.stamp.posted, port };
         let known = self.lock().as_ref().map(|marks| marks.knows(due.sender, due.number));
         match known {
             Some(false) => Some(due),
@@ -109,13 +109,15 @@ mod tests {
     use alys_proto::storage::HandledMarks;
 
     use super::*;
+    use crate::header::Stamp;
     use crate::testing::probe;
 
     type Answers = Receiver<Result<Vec<u8>, Refused>>;
 
     fn posted(number: u64) -> (Header, Option<ReplyPort>, Answers) {
         let (sender, answers) = channel();
-        let header = Header { sender: Role::Engine.into(), posted: number, ..Header::default() };
+        let stamp = Stamp { posted: number, ..Stamp::default() };
+        let header = Header { sender: Role::Engine, stamp, ..Header::default() };
         (header, Some(Box::new(move |answer| drop(sender.send(answer)))), answers)
     }
 

@@ -9,6 +9,7 @@
 //! Knows nothing of blockchains.
 
 pub mod actor;
+pub mod board;
 mod certificate;
 pub mod config;
 mod counts;
@@ -17,6 +18,7 @@ mod executor;
 pub mod exit;
 pub mod guard;
 mod handled;
+mod header;
 pub mod identity;
 mod inspect;
 pub mod lease;
@@ -35,6 +37,7 @@ mod registry;
 mod remote;
 mod run;
 pub mod telemetry;
+pub mod tenure;
 pub mod testing;
 mod vitals;
 
@@ -43,6 +46,7 @@ pub use alys_proto::cluster::Health;
 pub use config::{ClusterConfig, DebugConfig, LeaseConfig, MailboxConfig, MeshConfig, TelemetryConfig};
 pub use executor::{Waiting, waiting_for};
 pub use exit::ActorError;
+pub use header::Header;
 pub use identity::{Identity, Incarnation};
 pub use inspect::recording;
 pub use lease::Lease;
@@ -50,3 +54,4 @@ pub use metrics::RoleMetrics;
 pub use registry::{Cluster, InstanceInfo, Observed, Policy};
 pub use remote::Remote;
 pub use run::{attach, run, try_run};
+pub use tenure::{Standing, Tenure};

@@ -10,6 +10,7 @@
 //! | above bytes | any | refused as busy |
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -196,17 +197,30 @@ pub(crate) struct Shared<T> {
     queue: Mutex<Queue<T>>,
     arrived: Notify,
     valve: Mutex<Valve>,
+    /// The valve may be shut: as long as nobody debugs, it is not even looked at.
+    held: AtomicBool,
 }
 
 impl<T> Shared<T> {
     pub(crate) fn new(config: MailboxConfig) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Queue::new(config)), arrived: Notify::new(), valve: Mutex::default() })
+        let queue = Mutex::new(Queue::new(config));
+        Arc::new(Self { queue, arrived: Notify::new(), valve: Mutex::default(), held: AtomicBool::new(false) })
     }
 
     pub(crate) fn push(&self, ticket: Ticket, item: T) -> Admission<T> {
         let admission = self.lock().push(ticket, item);
         self.arrived.notify_one();
         admission
+    }
+
+    /// Takes in what came together, with one wake-up; gives back what fell out or found no room.
+    pub(crate) fn push_all(&self, messages: Vec<(Ticket, T)>) -> Vec<Admission<T>> {
+        let mut queue = self.lock();
+        let admissions = messages.into_iter().map(|(ticket, item)| queue.push(ticket, item));
+        let turned_away = admissions.filter(|admission| !matches!(admission, Admission::Queued)).collect();
+        drop(queue);
+        self.arrived.notify_one();
+        turned_away
     }
 
     /// Waits for the next message that the valve lets pass. Cancel safe: a message is taken only when this returns.
@@ -223,10 +237,16 @@ impl<T> Shared<T> {
     }
 
     /// The next message, or until when a freeze may hold it.
-    fn next(&self) -> Result<(Ticket, T), Option<tokio::time::Instant>> {
+    pub(crate) fn next(&self) -> Result<(Ticket, T), Option<tokio::time::Instant>> {
+        if !self.held.load(Ordering::Acquire) {
+            return self.lock().take().ok_or(None);
+        }
         let mut valve = self.valve();
         match valve.pass(tokio::time::Instant::now()) {
-            Pass::Open => self.lock().take().ok_or(None),
+            Pass::Open => {
+                self.held.store(false, Ordering::Release);
+                self.lock().take().ok_or(None)
+            }
             Pass::Step => {
                 let next = self.lock().take().ok_or(None)?;
                 valve.stepped();
@@ -238,7 +258,10 @@ impl<T> Shared<T> {
 
     /// Changes the valve and lets the executor look again.
     pub(crate) fn turn<R>(&self, change: impl FnOnce(&mut Valve) -> R) -> R {
-        let changed = change(&mut self.valve());
+        let mut valve = self.valve();
+        let changed = change(&mut valve);
+        self.held.store(true, Ordering::Release);
+        drop(valve);
         self.arrived.notify_one();
         changed
     }

@@ -12,10 +12,10 @@
 //! the message. Storage and the supervisor guard themselves not: the one would ask itself, the other runs before it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alys_proto::cluster::Header;
 use alys_proto::storage::dead_letter::Reason;
 use alys_proto::storage::{self, DeadLetter, DropDeadLetter, ReportDeath, TakeRequeued};
 use alys_proto::wire::{self, Method};
@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use crate::exit::ActorError;
 use crate::guard::panic_text;
+use crate::header::Header;
 use crate::identity::unix_millis;
 use crate::port::{Answer, Envelope};
 use crate::remote::Remote;
@@ -54,12 +55,14 @@ pub(crate) struct Guard {
     storage: Option<Remote<storage::Inbox>>,
     in_hand: Mutex<Option<InHand>>,
     letters: Mutex<Letters>,
+    /// There are dead letters: as long as there is none, no message is compared with them.
+    any: AtomicBool,
 }
 
 struct InHand {
     method: &'static str,
     body: Bytes,
-    header: Arc<Header>,
+    header: Header,
     /// Id of the requeued letter that it is; 0: it came over a link.
     letter: u64,
 }
@@ -75,15 +78,15 @@ impl Guard {
     /// Of a role that others reach through `I`. `storage`: none guards nothing.
     pub(crate) fn new<I: Inbox>(role: Role, storage: Option<Remote<storage::Inbox>>) -> Arc<Self> {
         let storage = storage.filter(|_| !matches!(role, Role::Storage | Role::Supervisor | Role::Debug));
-        Arc::new(Self { role, service: I::SERVICE, storage, in_hand: Mutex::default(), letters: Mutex::default() })
+        Arc::new(Self { role, service: I::SERVICE, storage, in_hand: Mutex::default(), letters: Mutex::default(), any: AtomicBool::new(false) })
     }
 
     /// Whether this message is a dead letter.
     pub(crate) fn check(&self, envelope: &Envelope) -> Result<(), Refused> {
-        let letters = lock(&self.letters);
-        if letters.dead.is_empty() || envelope.letter != 0 {
+        if !self.any.load(Ordering::Acquire) || envelope.letter != 0 {
             return Ok(());
         }
+        let letters = lock(&self.letters);
         let digest = wire::digest(self.service, envelope.method.name, &envelope.body);
         if letters.dead.contains(digest.as_slice()) {
             return Err(Refused::Failed(format!(
@@ -95,7 +98,7 @@ impl Guard {
     }
 
     /// The executor begins with a message.
-    pub(crate) fn begin(&self, method: &'static Method, body: Bytes, header: Arc<Header>, letter: u64) {
+    pub(crate) fn begin(&self, method: &'static Method, body: Bytes, header: Header, letter: u64) {
         if self.storage.is_some() {
             *lock(&self.in_hand) = Some(InHand { method: method.name, body, header, letter });
         }
@@ -103,6 +106,9 @@ impl Guard {
 
     /// The handler returned well.
     pub(crate) fn end(&self) {
+        if self.storage.is_none() {
+            return;
+        }
         let done = lock(&self.in_hand).take();
         if let (Some(InHand { letter: id @ 1.., method, .. }), Some(storage)) = (done, self.storage.clone()) {
             tracing::info!(id, method, "a requeued dead letter is handled");
@@ -137,7 +143,7 @@ impl Guard {
             service: self.service.to_owned(),
             method: guilty.method.to_owned(),
             body: guilty.body.to_vec(),
-            header: Some(Header::clone(&guilty.header)),
+            header: Some(guilty.header.into()),
             died_unix_millis: unix_millis(),
             ..DeadLetter::default()
         }
@@ -169,6 +175,7 @@ impl Guard {
         let found = storage.ask_within(deadline, TakeRequeued {}).await?;
         let mut letters = lock(&self.letters);
         letters.dead = found.dead.into_iter().collect();
+        self.any.store(!letters.dead.is_empty(), Ordering::Release);
         letters.taken.retain(|id| found.letters.iter().any(|letter| letter.id == *id));
         for letter in found.letters {
             match I::method(&letter.method) {
@@ -188,7 +195,8 @@ fn envelope(method: &'static Method, letter: DeadLetter) -> Envelope {
         Ok(_) => tracing::info!(id, "a requeued dead letter is answered"),
         Err(refused) => tracing::warn!(id, %refused, "a requeued dead letter is refused"),
     };
-    let header = Header { deadline_unix_millis: 0, ..letter.header.unwrap_or_default() };
+    let mut header = letter.header.as_ref().map_or_else(Header::default, Header::from);
+    header.stamp.deadline = 0;
     let answer = if method.told { Answer::Told(None) } else { Answer::Asked(Box::new(log)) };
     Envelope { method, header, body: letter.body.into(), answer, letter: id }
 }

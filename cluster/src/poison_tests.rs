@@ -19,7 +19,7 @@ fn seen(body: &[u8], letter: u64) -> Envelope {
 
 fn begin(guard: &Guard, letter: u64) {
     let Envelope { method, header, body, letter, .. } = seen(b"poison", letter);
-    guard.begin(method, body, Arc::new(header), letter);
+    guard.begin(method, body, header, letter);
 }
 
 async fn death(storage: &mut Probe<storage::Inbox>) -> DeadLetter {
@@ -75,7 +75,7 @@ async fn a_dead_letter_is_refused_until_it_is_requeued_and_leaves_when_it_is_han
     assert_eq!((envelope.letter, &*envelope.body), (4, b"poison".as_slice()));
     assert_eq!(guard.check(&envelope), Ok(()));
     assert!(taken.try_recv().is_err(), "taken twice");
-    guard.begin(envelope.method, envelope.body, Arc::new(envelope.header), envelope.letter);
+    guard.begin(envelope.method, envelope.body, envelope.header, envelope.letter);
     guard.end();
     loop {
         match storage.next().await {

@@ -4,21 +4,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use alys_proto::cluster::Header;
 use alys_proto::wire::{Inbox, Method, ReplyPort};
-use alys_proto::{Refused, Role};
+use alys_proto::Refused;
 use bytes::Bytes;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::counts::Counts;
+use crate::header::Header;
 use crate::inspect::{Message, Passing, Taps};
 use crate::mailbox::{Admission, Shared, Ticket};
 use crate::mesh::channel::Credit;
 
 /// A request that has arrived: not decoded yet.
-pub(crate) struct Incoming {
-    pub(crate) name: String,
+pub(crate) struct Incoming<'a> {
+    pub(crate) name: &'a str,
     pub(crate) header: Header,
     pub(crate) body: Bytes,
     pub(crate) answer: Answer,
@@ -58,8 +58,8 @@ pub(crate) enum Item<L> {
     Local(L),
 }
 
-/// Takes a request in.
-pub(crate) type Deliver = Arc<dyn Fn(Incoming) + Send + Sync>;
+/// Takes requests in that came together.
+pub(crate) type Deliver = Arc<dyn for<'a> Fn(Vec<Incoming<'a>>) + Send + Sync>;
 
 /// The two ways into a process. Closed until the role opens them.
 #[derive(Default)]
@@ -70,12 +70,12 @@ pub(crate) struct Doors {
 
 impl Doors {
     /// To the role's mailbox.
-    pub(crate) fn enter(&self, incoming: Incoming) {
+    pub(crate) fn enter(&self, incoming: Vec<Incoming<'_>>) {
         Self::through(&self.role, incoming);
     }
 
     /// To the inspector.
-    pub(crate) fn inspect(&self, incoming: Incoming) {
+    pub(crate) fn inspect(&self, incoming: Vec<Incoming<'_>>) {
         Self::through(&self.inspector, incoming);
     }
 
@@ -88,10 +88,13 @@ impl Doors {
         let _first = self.inspector.set(deliver);
     }
 
-    fn through(door: &OnceLock<Deliver>, incoming: Incoming) {
+    fn through(door: &OnceLock<Deliver>, incoming: Vec<Incoming<'_>>) {
         match door.get() {
             Some(deliver) => deliver(incoming),
-            None => incoming.answer.refuse(Refused::NotReady("it takes no messages yet".into())),
+            None => {
+                let closed = || Refused::NotReady("it takes no messages yet".into());
+                incoming.into_iter().for_each(|one| one.answer.refuse(closed()));
+            }
         }
     }
 }
@@ -99,6 +102,11 @@ impl Doors {
 impl Envelope {
     fn seen(&self) -> Message<'_> {
         Message { method: Some(self.method), header: &self.header, body: &self.body }
+    }
+
+    fn ticket(&self, arrived: Instant) -> Ticket {
+        let Method { name, lane, backpressure, .. } = *self.method;
+        Ticket { name, lane, backpressure, bytes: self.body.len(), arrived }
     }
 }
 
@@ -125,10 +133,12 @@ pub(crate) struct Epochs([AtomicU64; 16]);
 impl Epochs {
     /// Refuses a sender of an earlier epoch than one that was here before it.
     fn admit(&self, header: &Header) -> Result<(), Refused> {
-        let slot = usize::try_from(header.sender).ok().and_then(|number| self.0.get(number));
-        let highest = slot.map_or(0, |slot| slot.fetch_max(header.epoch, Ordering::AcqRel));
-        if header.epoch < highest {
-            let (role, epoch) = (header.sender(), header.epoch);
+        let (role, epoch) = (header.sender, header.epoch());
+        let slot = usize::try_from(i32::from(role)).ok().and_then(|number| self.0.get(number));
+        // Most senders hold no lease and never did: a look is cheaper than a change.
+        let known = slot.map_or(0, |slot| slot.load(Ordering::Acquire));
+        let highest = if epoch > known { slot.map_or(0, |slot| slot.fetch_max(epoch, Ordering::AcqRel)) } else { known };
+        if epoch < highest {
             return Err(Refused::Fenced(format!(
                 "{role} comes with epoch {epoch} of its lease, epoch {highest} was here before"
             )));
@@ -137,69 +147,68 @@ impl Epochs {
     }
 }
 
-/// Puts one message into the mailbox, or refuses it with a typed answer.
-pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incoming: Incoming) {
-    let Incoming { name, header, body, answer } = incoming;
-    let method = I::method(&name);
-    let refuse = |answer: Answer, counter: &AtomicU64, refused: Refused| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        gate.counts.refused(method.map(|method| method.name), &refused);
-        answer.refuse(refused);
-    };
-    let Some(method) = method else {
-        return refuse(answer, &gate.malformed, Refused::Unknown(name));
-    };
-    let sender = Role::try_from(header.sender).unwrap_or(Role::Unspecified);
-    if !gate.trusting && !alys_proto::may_send(sender, I::SERVICE, method.name) {
-        let unauthorised = Refused::Unauthorised(format!("{sender} may not send {}.{}", I::SERVICE, method.name));
-        return refuse(answer, &gate.refused, unauthorised);
-    }
-    if gate.draining.load(Ordering::Acquire) {
-        return refuse(answer, &gate.refused, Refused::NotReady(format!("{} is draining", I::SERVICE)));
-    }
-    if !method.unfenced
-        && let Err(fenced) = gate.epochs.admit(&header)
-    {
-        return refuse(answer, &gate.refused, fenced);
-    }
-    let ticket = Ticket {
-        name: method.name,
-        lane: method.lane,
-        backpressure: method.backpressure,
-        bytes: body.len(),
-        arrived: Instant::now(),
-    };
-    let busy = |item: Item<L>| {
-        if let Item::Wire(envelope) = item {
-            gate.taps.pass(envelope.seen(), &Passing::Refused("the mailbox is full"));
-            refuse(envelope.answer, &gate.refused, Refused::Busy(format!("the mailbox of {} is full", I::SERVICE)));
+/// Puts messages into the mailbox in their order, or refuses each with a typed answer.
+pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incoming: Vec<Incoming<'_>>) {
+    let arrived = Instant::now();
+    let envelopes = incoming.into_iter().filter_map(|one| gate.check::<I>(one));
+    let admitted: Vec<_> = envelopes
+        .map(|envelope| {
+            gate.taps.pass(envelope.seen(), &Passing::Arrived);
+            (envelope.ticket(arrived), Item::Wire(envelope))
+        })
+        .collect();
+    for turned_away in mailbox.push_all(admitted) {
+        let (item, displaced) = match turned_away {
+            Admission::Displaced(item) => (item, true),
+            Admission::Refused(item) => (item, false),
+            Admission::Queued => continue,
+        };
+        let Item::Wire(envelope) = item else { continue };
+        if displaced {
+            gate.counts.dropped(envelope.method.name);
         }
-    };
-    let envelope = Envelope { method, header, body, answer, letter: 0 };
-    gate.taps.pass(envelope.seen(), &Passing::Arrived);
-    match mailbox.push(ticket, Item::Wire(envelope)) {
-        Admission::Queued => {}
-        Admission::Displaced(item) => {
-            if let Item::Wire(envelope) = &item {
-                gate.counts.dropped(envelope.method.name);
+        gate.taps.pass(envelope.seen(), &Passing::Refused("the mailbox is full"));
+        let busy = Refused::Busy(format!("the mailbox of {} is full", I::SERVICE));
+        gate.refuse(Some(envelope.method), envelope.answer, &gate.refused, busy);
+    }
+}
+
+impl Gate {
+    /// What every message must pass before it may wait; what does not pass is answered here.
+    fn check<I: Inbox>(&self, incoming: Incoming<'_>) -> Option<Envelope> {
+        let Incoming { name, header, body, answer } = incoming;
+        let Some(method) = I::method(name) else {
+            self.refuse(None, answer, &self.malformed, Refused::Unknown(name.to_owned()));
+            return None;
+        };
+        let refused = if !self.trusting && !alys_proto::may_send(header.sender, I::SERVICE, method.name) {
+            Err(Refused::Unauthorised(format!("{} may not send {}.{}", header.sender, I::SERVICE, method.name)))
+        } else if self.draining.load(Ordering::Acquire) {
+            Err(Refused::NotReady(format!("{} is draining", I::SERVICE)))
+        } else if method.unfenced {
+            Ok(())
+        } else {
+            self.epochs.admit(&header)
+        };
+        match refused {
+            Ok(()) => Some(Envelope { method, header, body, answer, letter: 0 }),
+            Err(refused) => {
+                self.refuse(Some(method), answer, &self.refused, refused);
+                None
             }
-            busy(item);
         }
-        Admission::Refused(item) => busy(item),
+    }
+
+    fn refuse(&self, method: Option<&'static Method>, answer: Answer, counter: &AtomicU64, refused: Refused) {
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.counts.refused(method.map(|method| method.name), &refused);
+        answer.refuse(refused);
     }
 }
 
 /// Puts a requeued dead letter into the mailbox. What does not fit is taken again at the next start.
 pub(crate) fn put_back<L>(mailbox: &Shared<Item<L>>, envelope: Envelope) {
-    let method = envelope.method;
-    let ticket = Ticket {
-        name: method.name,
-        lane: method.lane,
-        backpressure: method.backpressure,
-        bytes: envelope.body.len(),
-        arrived: Instant::now(),
-    };
-    let _full = mailbox.push(ticket, Item::Wire(envelope));
+    let _full = mailbox.push(envelope.ticket(Instant::now()), Item::Wire(envelope));
 }
 
 /// Stands in a process group while a door is open; that is how others learn of it. It takes no messages: those come on

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alys_proto::cluster::{self, Header};
+use alys_proto::cluster;
 use alys_proto::storage::{self, PostMessage, PostedMessage};
 use alys_proto::wire::{decode_answer, encode_answer};
-use alys_proto::{Ask, Inbox, Lane, Post, Refused, Role, SCHEMA, Tell};
+use alys_proto::{Ask, Inbox, Lane, Post, Refused, Role, Tell};
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::executor::Activity;
+use crate::header::{Header, Stamp};
 use crate::identity::{Identity, unix_millis};
 use crate::lease::Lease;
-use crate::mesh::{Manner, Stamp};
+use crate::mesh::Manner;
 use crate::port::{Answer, Deliver, Incoming};
 use crate::registry::{Cluster, Policy, Registry, Target};
 use crate::telemetry;
@@ -68,24 +69,8 @@ impl Sender {
             deadline: deadline.map_or(0, |span| unix_millis().saturating_add(millis(span))),
             epoch: self.lease.epoch(),
             posted: 0,
-            traceparent: telemetry::current_traceparent(),
+            trace: telemetry::current_trace(),
         }
-    }
-}
-
-/// The whole header of a message: what the link knows of its sender, and its stamp.
-pub(crate) fn header_of(sender: &Identity, stamp: &Stamp) -> Header {
-    let mut message_id = sender.incarnation.to_bytes();
-    message_id.extend(stamp.sequence.to_be_bytes());
-    Header {
-        message_id,
-        sender: sender.role.into(),
-        incarnation: sender.incarnation.to_bytes(),
-        traceparent: stamp.traceparent.clone(),
-        deadline_unix_millis: stamp.deadline,
-        schema: SCHEMA,
-        epoch: stamp.epoch,
-        posted: stamp.posted,
     }
 }
 
@@ -142,11 +127,11 @@ impl<I: Inbox> Remote<I> {
         match to {
             To::Instance(Target::Peer(peer)) => peer.channel(M::LANE).tell(&stamp, M::NAME, &body),
             To::Instance(Target::Own(_, doors)) => {
-                doors.enter(self.incoming(&stamp, M::NAME, body, Answer::Told(None)));
+                doors.enter(self.incoming(stamp, M::NAME, body, Answer::Told(None)));
                 Ok(())
             }
             To::Probe(deliver) => {
-                deliver(self.incoming(&stamp, M::NAME, body, Answer::Told(None)));
+                deliver(self.incoming(stamp, M::NAME, body, Answer::Told(None)));
                 Ok(())
             }
         }
@@ -164,13 +149,13 @@ impl<I: Inbox> Remote<I> {
         let (sender, answer) = tokio::sync::oneshot::channel();
         // A dropped receiver means that the asker stopped waiting.
         let port = Box::new(move |answer| drop(sender.send(encode_answer(answer))));
-        deliver(self.incoming(stamp, name, body, Answer::Asked(port)));
+        deliver(self.incoming(*stamp, name, body, Answer::Asked(port)));
         let gone = || Refused::Unreachable(format!("{} went away while {name} was under way", I::SERVICE));
         answer.await.map(Bytes::from).map_err(|_closed| gone())
     }
 
-    fn incoming(&self, stamp: &Stamp, name: &str, body: Vec<u8>, answer: Answer) -> Incoming {
-        Incoming { name: name.to_owned(), header: header_of(&self.from.identity, stamp), body: body.into(), answer }
+    fn incoming<'a>(&self, stamp: Stamp, name: &'a str, body: Vec<u8>, answer: Answer) -> Vec<Incoming<'a>> {
+        vec![Incoming { name, header: Header::new(&self.from.identity, stamp), body: body.into(), answer }]
     }
 }
 
@@ -185,7 +170,7 @@ impl<I: Inbox> Remote<I> {
         };
         let route = Route::Role(registry.clone(), Role::Storage, Policy::Singleton);
         let storage: Remote<storage::Inbox> = Remote::new(route, self.from.clone());
-        let traceparent = telemetry::current_traceparent();
+        let traceparent = telemetry::current_trace().map(|trace| trace.to_string()).unwrap_or_default();
         storage.ask(PostMessage { receiver: (*receiver).into(), method: M::NAME.to_owned(), body, traceparent }).await?;
         self.from.posted.notify_one();
         Ok(())
@@ -200,7 +185,7 @@ impl Cluster {
         let found = tokio::time::timeout_at(until, self.registry.wait_for(receiver, Policy::Singleton)).await;
         let Ok(Target::Peer(peer)) = found else { return Err(Refused::Unreachable(receiver.to_string())) };
         // It does not expire in the mailbox: it would only be sent again.
-        let stamp = Stamp { posted: message.number, traceparent: message.traceparent.clone(), ..self.sender.stamp(None) };
+        let stamp = Stamp { posted: message.number, trace: message.traceparent.parse().ok(), ..self.sender.stamp(None) };
         self.sender.lease.check()?;
         let answer = peer.channel(Lane::Normal).ask(Manner::Post, &stamp, &message.method, &message.body);
         match tokio::time::timeout_at(until, answer).await {

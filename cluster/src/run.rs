@@ -99,7 +99,7 @@ async fn serve<A: RoleActor>(
         describe: A::Inbox::describe,
         freeze_signers: config.debug.freeze_signers,
     };
-    doors.open_inspector(Arc::new(move |incoming| inspector.answer(incoming)));
+    doors.open_inspector(Arc::new(move |incoming| incoming.into_iter().for_each(|one| inspector.answer(one))));
     announce(Kind::Inspector, &identity, 0).await?;
     let keeper = Keeper::new(&lease, &identity, cluster.remote(), config.lease);
     if let Some(keeper) = &keeper
@@ -244,7 +244,7 @@ async fn connect(
 }
 
 /// Joins the group that tells others of an open door.
-async fn announce(kind: Kind, identity: &Identity, epoch: u64) -> Result<(), ActorError> {
+pub(crate) async fn announce(kind: Kind, identity: &Identity, epoch: u64) -> Result<(), ActorError> {
     let (sign, _) =
         Sign::spawn(None, Sign, ()).await.map_err(|cause| ActorError::Broken(format!("cannot open a door: {cause}")))?;
     ractor::pg::join_scoped(SCOPE.into(), group_of(kind, identity, epoch), vec![sign.get_cell()]);

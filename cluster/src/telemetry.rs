@@ -1,15 +1,12 @@
 //! Logs and traces. W3C trace context rides in the message header, so a span goes on in the next process.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use alys_proto::cluster::Header;
 use alys_proto::{Cause, Role};
-use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -22,6 +19,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::executor::Activity;
 use crate::exit::ActorError;
+use crate::header::{Header, Trace};
 use crate::identity::Identity;
 
 /// Flushes what is still to be exported when it is dropped.
@@ -83,11 +81,11 @@ where
 
 /// The span of one message, child of the sender's.
 pub(crate) fn message_span(service: &'static str, name: &'static str, header: &Header) -> Span {
-    let sender = Role::try_from(header.sender).unwrap_or(Role::Unspecified);
-    let span = tracing::info_span!("message", otel.name = %format_args!("{service}.{name}"), role = service, name, from = sender.name(), trace_id = tracing::field::Empty);
-    if !header.traceparent.is_empty() {
-        let carrier = HashMap::from([("traceparent".to_owned(), header.traceparent.clone())]);
-        attach(&span, TraceContextPropagator::new().extract(&carrier));
+    let span = tracing::info_span!("message", otel.name = %format_args!("{service}.{name}"), role = service, name, from = header.sender.name(), trace_id = tracing::field::Empty);
+    if let Some(trace) = header.stamp.trace
+        && !span.is_disabled()
+    {
+        attach(&span, Context::new().with_remote_span_context(trace.context()));
     }
     span
 }
@@ -187,15 +185,10 @@ fn attach(span: &Span, parent: Context) {
     span.record("trace_id", trace_id.as_str());
 }
 
-/// Trace context of the current span, for the header; empty when there is none.
-pub(crate) fn current_traceparent() -> String {
+/// Trace context of the current span, for the header; `None` when there is none.
+pub(crate) fn current_trace() -> Option<Trace> {
     let span = Span::current();
-    if span.is_disabled() {
-        return String::new();
-    }
-    let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
-    carrier.remove("traceparent").unwrap_or_default()
+    if span.is_disabled() { None } else { Trace::of(&context_of(&span)) }
 }
 
 #[cfg(test)]

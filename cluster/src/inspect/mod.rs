@@ -57,9 +57,9 @@ pub(crate) struct Inspector<L> {
 }
 
 impl<L> Inspector<L> {
-    pub(crate) fn answer(&self, incoming: Incoming) {
-        let sender = Role::try_from(incoming.header.sender).unwrap_or(Role::Unspecified);
-        if !alys_proto::may_send(sender, cluster::Inbox::SERVICE, &incoming.name) {
+    pub(crate) fn answer(&self, incoming: Incoming<'_>) {
+        let sender = incoming.header.sender;
+        if !alys_proto::may_send(sender, cluster::Inbox::SERVICE, incoming.name) {
             self.vitals.gate.refused.fetch_add(1, Ordering::Relaxed);
             let unauthorised = Refused::Unauthorised(format!("{sender} may not send {} to an inspector", incoming.name));
             return incoming.answer.refuse(unauthorised);
@@ -68,7 +68,7 @@ impl<L> Inspector<L> {
             Answer::Asked(port) => Some(port),
             Answer::Told(_) => None,
         };
-        let Ok(asked) = cluster::Inbox::decode(&incoming.name, &incoming.body, port) else {
+        let Ok(asked) = cluster::Inbox::decode(incoming.name, &incoming.body, port) else {
             self.vitals.gate.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         };

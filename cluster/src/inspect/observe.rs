@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use alys_proto::Lane;
 use alys_proto::cluster::{
-    Field, Header, LaneDepth, Mailbox, MailboxPeek, MailboxView, Observation, QueuedMessage, Role, TypeCount,
+    Field, LaneDepth, Mailbox, MailboxPeek, MailboxView, Observation, QueuedMessage, TypeCount,
 };
 
 use super::waits::of_handler;
 use super::{Inspector, Waits};
+use crate::header::Header;
 use crate::mailbox::Ticket;
 use crate::port::Item;
 use crate::process;
@@ -22,14 +23,13 @@ const MOST_PEEKED: usize = 1_000;
 pub(crate) struct InFlight {
     pub(crate) name: &'static str,
     pub(crate) since: Instant,
-    sender: i32,
-    message_id: Vec<u8>,
+    header: Header,
 }
 
 impl InFlight {
-    /// From now on.
-    pub(crate) fn new(name: &'static str, header: &Header) -> Self {
-        Self { name, since: Instant::now(), sender: header.sender, message_id: header.message_id.clone() }
+    /// Since then.
+    pub(crate) const fn new(name: &'static str, header: &Header, since: Instant) -> Self {
+        Self { name, since, header: *header }
     }
 }
 
@@ -56,6 +56,7 @@ impl<L> Inspector<L> {
             cpu_millis: usage.cpu_millis,
             version: env!("CARGO_PKG_VERSION").into(),
             lease: self.vitals.lease.show(),
+            ..Observation::default()
         }
     }
 
@@ -86,8 +87,8 @@ impl<L> Inspector<L> {
             body: String::new(),
         };
         if let Item::Wire(envelope) = item {
-            shown.sender = Role::try_from(envelope.header.sender).unwrap_or(Role::Unspecified).into();
-            shown.message_id = envelope.header.message_id.clone();
+            shown.sender = envelope.header.sender.into();
+            shown.message_id = envelope.header.message_id();
             shown.body = (self.describe)(ticket.name, &envelope.body);
         }
         shown
@@ -123,8 +124,8 @@ impl<L> Inspector<L> {
             waits,
             frozen: self.mailbox.frozen(),
             taps: self.vitals.gate.taps.count(),
-            in_flight_sender: in_flight.as_ref().map_or(0, |message| message.sender),
-            in_flight_id: in_flight.map(|message| message.message_id).unwrap_or_default(),
+            in_flight_sender: in_flight.as_ref().map_or(0, |message| message.header.sender.into()),
+            in_flight_id: in_flight.map(|message| message.header.message_id()).unwrap_or_default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::recording::{Recorded, Recording, Replayed, write_line};
 use crate::exit::ActorError;
+use crate::header::Header;
 use crate::port::{Answer, Deliver, Incoming};
 use crate::vitals::Vitals;
 
@@ -48,9 +49,9 @@ async fn feed(file: &Path, vitals: &Vitals, enter: &Deliver) -> Result<(), Actor
 async fn one(number: usize, message: &Recorded, enter: &Deliver) -> Replayed {
     let begun = Instant::now();
     // `Recording::read` has checked both.
-    let header = message.header().unwrap_or_default();
+    let header = Header::from(&message.header().unwrap_or_default());
     let body = message.body().unwrap_or_default().into();
-    let incoming = |answer| Incoming { name: message.name.clone(), header, body, answer };
+    let incoming = |answer| vec![Incoming { name: message.name.as_str(), header, body, answer }];
     let outcome = if message.told {
         enter(incoming(Answer::Told(None)));
         Ok(Vec::new())
@@ -77,21 +78,21 @@ async fn one(number: usize, message: &Recorded, enter: &Deliver) -> Replayed {
 
 #[cfg(test)]
 mod tests {
-    use alys_proto::cluster::Header;
-    use alys_proto::{Message as _, Role};
+    use alys_proto::{Message as _, Role, cluster};
 
     use super::*;
 
     #[tokio::test]
     async fn each_message_arrives_as_it_did_and_its_answer_is_told() {
-        let enter: Deliver = Arc::new(|incoming: Incoming| {
-            assert_eq!((incoming.header.sender(), incoming.header.epoch), (Role::Chain, 5));
+        let enter: Deliver = Arc::new(|mut incoming| {
+            let Some(incoming) = incoming.pop() else { return };
+            assert_eq!((incoming.header.sender, incoming.header.epoch()), (Role::Chain, 5));
             assert_eq!(incoming.body.as_ref(), [7]);
             if let Answer::Asked(port) = incoming.answer {
                 port(if incoming.name == "GetHead" { Ok(vec![0; 40]) } else { Err(Refused::Busy("full".into())) });
             }
         });
-        let header = Header { sender: Role::Chain.into(), epoch: 5, ..Header::default() }.encode_to_vec();
+        let header = cluster::Header { sender: Role::Chain.into(), epoch: 5, ..Default::default() }.encode_to_vec();
         let message = |name: &str, told| Recorded {
             unix_millis: 0,
             name: name.into(),

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alys_proto::cluster::{Header, Passage, Passed, TapBatch, TapBodies, TapFilter, TapOpen};
+use alys_proto::cluster::{Passage, Passed, TapBatch, TapBodies, TapFilter, TapOpen};
 use alys_proto::wire::Method;
 use alys_proto::{Lane, Refused};
 use tokio::time::Instant;
 
+use crate::header::Header;
 use crate::identity::unix_millis;
 
 /// Without a read a tap is gone after this long.
@@ -204,7 +205,7 @@ impl Tap {
             None => self.filter.local && self.filter.text.is_empty() && ["", "local"].contains(&self.filter.name.as_str()),
             Some(method) => {
                 (self.filter.name.is_empty() || self.filter.name == method.name)
-                    && (self.filter.sender == 0 || self.filter.sender == message.header.sender)
+                    && (self.filter.sender == 0 || self.filter.sender == i32::from(message.header.sender))
             }
         }
     }
@@ -214,8 +215,8 @@ impl Tap {
         let mut passed = Passed {
             name: name.to_owned(),
             lane: message.method.map_or(Lane::Normal, |method| method.lane).into(),
-            sender: message.header.sender,
-            message_id: message.header.message_id.clone(),
+            sender: message.header.sender.into(),
+            message_id: message.header.message_id(),
             unix_millis: unix_millis(),
             bytes: u64::try_from(message.body.len()).unwrap_or(u64::MAX),
             told: message.method.is_some_and(|method| method.told),
@@ -225,7 +226,7 @@ impl Tap {
             TapBodies::Text => passed.body = text,
             TapBodies::Whole => {
                 passed.whole = message.body.to_vec();
-                passed.header = Some(message.header.clone());
+                passed.header = Some((*message.header).into());
             }
             TapBodies::None => {}
         }

@@ -13,7 +13,7 @@ fn open(taps: &Taps, asked: &TapOpen) -> u64 {
 }
 
 fn send(taps: &Taps, name: &str, sender: Role, body: &[u8]) {
-    let header = Header { sender: sender.into(), message_id: vec![7; 16], ..Header::default() };
+    let header = Header { sender, ..Header::default() };
     taps.pass(Message { method: storage::Inbox::method(name), header: &header, body }, &Passing::Arrived);
 }
 

@@ -11,18 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alys_proto::Refused;
 use alys_proto::wire::encode_answer as encode_result;
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use super::frame::{self, Frame, MAX_FRAME_BYTES, Manner, Request, Stamp};
+use super::frame::{self, Frame, Manner, Request};
 use super::outbox::{Full, Outbox, WINDOW};
+use crate::header::Stamp;
 
-/// Two system calls a message without it.
-const READ_BUFFER_BYTES: usize = 32 * 1024;
+/// One read takes so much: two system calls a message without it. Messages that wait in the mailbox are parts of what was
+/// read, so this is also what a small one may keep in memory until its neighbours are handled.
+const READ_BYTES: usize = 64 * 1024;
 
-/// A write buffer that grew above this for one large message is given back.
-const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+/// With less room than this a new buffer is begun.
+const LEAST_ROOM: usize = READ_BYTES / 4;
 
 /// Credit is returned in portions, so that it costs one frame for many messages.
 const CREDIT_PORTION: u32 = WINDOW / 4;
@@ -113,8 +115,8 @@ impl Answering {
 
 /// What arrives goes here.
 pub(crate) trait Door: Send + Sync + 'static {
-    /// A request.
-    fn request(&self, request: Request, origin: Origin);
+    /// Requests that came together, in their order.
+    fn requests(&self, requests: Vec<(Request<'_>, Origin)>);
     /// Anything at all: the peer lives.
     fn heard(&self);
 }
@@ -146,32 +148,45 @@ impl Channel {
         let sequence = stamp.sequence;
         self.waiting().insert(sequence, sender);
         let _waits = Waits { channel: self, sequence };
-        self.request(false, frame::encode_request(manner, stamp, name, body)?)?;
+        self.request(manner, stamp, name, body)?;
         answer.await.map_err(|_gone| Refused::Unreachable(format!("it went away while {name} was under way")))
     }
 
     /// Sends what nobody waits for.
     pub(crate) fn tell(&self, stamp: &Stamp, name: &str, body: &[u8]) -> Result<(), Refused> {
-        self.request(true, frame::encode_request(Manner::Tell, stamp, name, body)?)
+        self.request(Manner::Tell, stamp, name, body)
     }
 
-    fn request(&self, told: bool, frame: Vec<u8>) -> Result<(), Refused> {
-        let queued = self.outbox().request(told, frame);
+    fn request(&self, manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> Result<(), Refused> {
+        let bytes = frame::request_bytes(manner, stamp, name, body)?;
+        let put = |out: &mut BytesMut| frame::put_request(out, bytes, manner, stamp, name, body);
+        let queued = self.change(|outbox| outbox.request(manner == Manner::Tell, bytes, put));
         queued.map_err(|Full| Refused::Busy("too much waits to be sent to it".into()))?;
         // Checked behind the queueing: either `end` finds the message, or this finds the end.
         if self.gone.load(Ordering::Acquire) {
             return Err(Refused::Unreachable("it has gone".into()));
         }
-        self.wake.notify_one();
         Ok(())
     }
 
     /// Sends what never waits.
     pub(crate) fn at_once(&self, frame: &[u8]) {
         if !self.gone.load(Ordering::Acquire) {
-            self.outbox().at_once(frame);
+            self.change(|outbox| outbox.at_once(frame));
+        }
+    }
+
+    /// Changes the outbox, and wakes the writer when there was nothing to write and now is: otherwise it is awake already.
+    fn change<R>(&self, change: impl FnOnce(&mut Outbox) -> R) -> R {
+        let mut outbox = self.outbox();
+        let was_idle = outbox.is_idle();
+        let changed = change(&mut outbox);
+        let wakes = was_idle && !outbox.is_idle();
+        drop(outbox);
+        if wakes {
             self.wake.notify_one();
         }
+        changed
     }
 
     /// Questions under way: how loaded the peer is, seen from here.
@@ -202,7 +217,7 @@ impl Channel {
 
     /// Writes until the stream fails.
     pub(crate) async fn write<W: AsyncWrite + Unpin>(&self, mut stream: W) -> io::Result<()> {
-        let mut batch = Vec::new();
+        let mut batch = BytesMut::new();
         loop {
             self.writing.store(true, Ordering::Release);
             batch = self.outbox().take(batch);
@@ -214,39 +229,57 @@ impl Channel {
             }
             stream.write_all(&batch).await?;
             stream.flush().await?;
-            batch.clear();
-            if batch.capacity() > KEPT_BUFFER_BYTES {
-                batch = Vec::new();
-            }
         }
     }
 
     /// Reads until the stream ends or fails, or the peer sends what is no frame.
-    pub(crate) async fn read<R: AsyncRead + Unpin>(self: &Arc<Self>, stream: R, door: &dyn Door) -> io::Result<()> {
-        let mut stream = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    pub(crate) async fn read<R: AsyncRead + Unpin>(self: &Arc<Self>, mut stream: R, door: &dyn Door) -> io::Result<()> {
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
         loop {
-            let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
-            if length > MAX_FRAME_BYTES {
-                return Err(self.foul(&format!("a frame of {length} bytes")));
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let mut bytes = vec![0; length];
-            stream.read_exact(&mut bytes).await?;
             door.heard();
-            let frame = Frame::decode(bytes.into()).map_err(|malformed| self.foul(&malformed.to_string()))?;
-            self.arrive(frame, door);
+            let (end, begun) = frame::whole(&buffer).map_err(|length| self.foul(&format!("a frame of {length} bytes")))?;
+            if end > 0 {
+                self.arrive(&buffer.split_to(end).freeze(), door)?;
+            }
+            let missing = begun.saturating_sub(buffer.len());
+            if buffer.capacity().saturating_sub(buffer.len()) < missing.max(LEAST_ROOM) {
+                buffer.reserve(missing.max(READ_BYTES));
+            }
         }
     }
 
-    fn arrive(self: &Arc<Self>, frame: Frame, door: &dyn Door) {
-        match frame {
-            Frame::Request(request) => {
-                let (channel, sequence) = (self.clone(), request.stamp.sequence);
-                let origin = match request.manner {
-                    Manner::Tell => Origin::Told(Credit { channel, sequence }),
-                    Manner::Ask | Manner::Inspect | Manner::Post => Origin::Asked(Answering { channel, sequence }),
-                };
-                door.request(request, origin);
+    /// Takes in what came in one go.
+    fn arrive(self: &Arc<Self>, chunk: &Bytes, door: &dyn Door) -> io::Result<()> {
+        let mut requests = Vec::new();
+        for frame in frame::frames(chunk) {
+            match frame.map_err(|malformed| self.foul(&malformed.to_string()))? {
+                Frame::Request(request) => {
+                    let origin = self.origin(&request);
+                    requests.push((request, origin));
+                }
+                other => self.take(other),
             }
+        }
+        if !requests.is_empty() {
+            door.requests(requests);
+        }
+        Ok(())
+    }
+
+    fn origin(self: &Arc<Self>, request: &Request<'_>) -> Origin {
+        let (channel, sequence) = (self.clone(), request.stamp.sequence);
+        match request.manner {
+            Manner::Tell => Origin::Told(Credit { channel, sequence }),
+            Manner::Ask | Manner::Inspect | Manner::Post => Origin::Asked(Answering { channel, sequence }),
+        }
+    }
+
+    /// What is no request.
+    fn take(&self, frame: Frame<'_>) {
+        match frame {
             Frame::Answer { sequence, answer } => {
                 // Nobody waits any more: its deadline was earlier.
                 if let Some(sender) = self.waiting().remove(&sequence) {
@@ -256,11 +289,8 @@ impl Channel {
             Frame::Returned { .. } => {
                 self.losses.returned.fetch_add(1, Ordering::Relaxed);
             }
-            Frame::Credit { messages } => {
-                self.outbox().grant(messages);
-                self.wake.notify_one();
-            }
-            Frame::Ping => {}
+            Frame::Credit { messages } => self.change(|outbox| outbox.grant(messages)),
+            Frame::Request(_) | Frame::Ping => {}
             Frame::Unknown => {
                 self.losses.malformed.fetch_add(1, Ordering::Relaxed);
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! length u32 │ kind u8 │ …                                        all numbers big endian
-//!   1 tell      sequence u64 │ deadline u64 │ epoch u64 │ name │ traceparent │ body
+//!   1 tell      sequence u64 │ deadline u64 │ epoch u64 │ name │ trace context │ body
 //!   2 ask       the same, to the role
 //!   3 inspect   the same, to its inspector
 //!   4 answer    sequence u64 │ `Answer`
@@ -11,16 +11,22 @@
 //!   7 ping
 //!   8 post      number in the outbox u64 │ as ask
 //! ```
-//! `name` and `traceparent` are a length byte and text. Who sends is known from the link, so it is not repeated.
+//! The name is a length byte and text, the trace context a length byte and its 25 bytes or none. Who sends is known from the
+//! link, so it is not repeated.
 
 use alys_proto::Refused;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+
+use crate::header::{Stamp, Trace};
 
 /// The largest body plus its stamp.
 pub(crate) const MAX_FRAME_BYTES: usize = 24 * 1024 * 1024;
 
+/// Bytes of a frame's length.
+const PREFIX: usize = 4;
+
 /// Longest text that a length byte can announce.
-const LONGEST_TEXT: usize = 255;
+const LONGEST_NAME: usize = 255;
 
 const TELL: u8 = 1;
 const ASK: u8 = 2;
@@ -44,34 +50,19 @@ pub(crate) enum Manner {
     Post,
 }
 
-/// What is stamped on every request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    /// Counts the sender's messages; with its incarnation the message id.
-    pub(crate) sequence: u64,
-    /// Absolute, Unix milliseconds; 0: none.
-    pub(crate) deadline: u64,
-    /// Lease epoch of the sender's role; 0: holds none.
-    pub(crate) epoch: u64,
-    /// Number in the outbox of the sender's role; 0 unless posted.
-    pub(crate) posted: u64,
-    /// W3C trace context; empty: none.
-    pub(crate) traceparent: String,
-}
-
-/// A request as it arrives.
+/// A request as it arrives. Its body is a part of the bytes that were read, not a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     pub(crate) manner: Manner,
     pub(crate) stamp: Stamp,
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
     pub(crate) body: Bytes,
 }
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
-    Request(Request),
+pub(crate) enum Frame<'a> {
+    Request(Request<'a>),
     Answer {
         sequence: u64,
         answer: Bytes,
@@ -93,74 +84,119 @@ pub(crate) enum Frame {
 #[error("a malformed frame")]
 pub(crate) struct Malformed;
 
-impl Frame {
-    /// Reads what stood behind the length.
-    pub(crate) fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
-        let kind = bytes.try_get_u8().map_err(|_| Malformed)?;
-        let number = |bytes: &mut Bytes| bytes.try_get_u64().map_err(|_| Malformed);
+/// How far the whole frames in `bytes` reach, and how much a frame that has only begun will have.
+///
+/// # Errors
+/// A frame announces more than it may have: its length.
+pub(crate) fn whole(bytes: &[u8]) -> Result<(usize, usize), usize> {
+    let mut end = 0usize;
+    while let Some(length) = bytes.get(end..).and_then(|rest| rest.first_chunk::<PREFIX>()) {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        if length > MAX_FRAME_BYTES {
+            return Err(length);
+        }
+        let frame = length.saturating_add(PREFIX);
+        if bytes.len().saturating_sub(end) < frame {
+            return Ok((end, frame));
+        }
+        end = end.saturating_add(frame);
+    }
+    Ok((end, 0))
+}
+
+/// The frames of bytes that hold only whole ones.
+pub(crate) fn frames(chunk: &Bytes) -> impl Iterator<Item = Result<Frame<'_>, Malformed>> {
+    let mut rest: &[u8] = chunk;
+    std::iter::from_fn(move || {
+        let (length, behind) = rest.split_first_chunk::<PREFIX>()?;
+        let (frame, next) = behind.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        rest = next;
+        Some(Frame::decode(chunk, frame))
+    })
+}
+
+impl<'a> Frame<'a> {
+    /// Reads what stands behind a length in `chunk`.
+    fn decode(chunk: &'a Bytes, mut frame: &'a [u8]) -> Result<Self, Malformed> {
+        let kind = frame.try_get_u8().map_err(|_| Malformed)?;
+        let number = |frame: &mut &[u8]| frame.try_get_u64().map_err(|_| Malformed);
         Ok(match kind {
-            TELL => Self::Request(request(Manner::Tell, bytes)?),
-            ASK => Self::Request(request(Manner::Ask, bytes)?),
-            INSPECT => Self::Request(request(Manner::Inspect, bytes)?),
-            POST => Self::Request(request(Manner::Post, bytes)?),
-            ANSWER => Self::Answer { sequence: number(&mut bytes)?, answer: bytes },
-            RETURNED => Self::Returned { sequence: number(&mut bytes)?, answer: bytes },
-            CREDIT => Self::Credit { messages: bytes.try_get_u32().map_err(|_| Malformed)? },
+            TELL => Self::Request(request(Manner::Tell, chunk, frame)?),
+            ASK => Self::Request(request(Manner::Ask, chunk, frame)?),
+            INSPECT => Self::Request(request(Manner::Inspect, chunk, frame)?),
+            POST => Self::Request(request(Manner::Post, chunk, frame)?),
+            ANSWER => Self::Answer { sequence: number(&mut frame)?, answer: chunk.slice_ref(frame) },
+            RETURNED => Self::Returned { sequence: number(&mut frame)?, answer: chunk.slice_ref(frame) },
+            CREDIT => Self::Credit { messages: frame.try_get_u32().map_err(|_| Malformed)? },
             PING => Self::Ping,
             _ => Self::Unknown,
         })
     }
 }
 
-fn request(manner: Manner, mut bytes: Bytes) -> Result<Request, Malformed> {
-    let mut number = || bytes.try_get_u64().map_err(|_| Malformed);
+fn request<'a>(manner: Manner, chunk: &'a Bytes, mut rest: &'a [u8]) -> Result<Request<'a>, Malformed> {
+    let mut number = || rest.try_get_u64().map_err(|_| Malformed);
     let posted = if manner == Manner::Post { number()? } else { 0 };
     let (sequence, deadline, epoch) = (number()?, number()?, number()?);
-    let name = text(&mut bytes)?;
-    let traceparent = text(&mut bytes)?;
-    Ok(Request { manner, stamp: Stamp { sequence, deadline, epoch, posted, traceparent }, name, body: bytes })
+    let name = std::str::from_utf8(part(&mut rest)?).map_err(|_| Malformed)?;
+    let trace = match part(&mut rest)? {
+        [] => None,
+        bytes => Some(Trace::from_bytes(bytes.try_into().map_err(|_| Malformed)?)),
+    };
+    Ok(Request { manner, stamp: Stamp { sequence, deadline, epoch, posted, trace }, name, body: chunk.slice_ref(rest) })
 }
 
-fn text(bytes: &mut Bytes) -> Result<String, Malformed> {
-    let length = usize::from(bytes.try_get_u8().map_err(|_| Malformed)?);
-    if bytes.len() < length {
-        return Err(Malformed);
-    }
-    let text = bytes.split_to(length);
-    std::str::from_utf8(&text).map(str::to_owned).map_err(|_| Malformed)
+/// What stands behind a length byte.
+fn part<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+    let (length, behind) = rest.split_first().ok_or(Malformed)?;
+    let (part, next) = behind.split_at_checked(usize::from(*length)).ok_or(Malformed)?;
+    *rest = next;
+    Ok(part)
 }
 
-/// A request with its length, ready to be written.
+/// Bytes of a request on the wire, its length included.
 ///
 /// # Errors
 /// It is larger than a frame may be.
-pub(crate) fn encode_request(manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> Result<Vec<u8>, Refused> {
+pub(crate) fn request_bytes(manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> Result<usize, Refused> {
     const FIXED: usize = 1 + 3 * 8 + 2;
-    // A trace context has 55 bytes; a longer one is not ours and is left out.
-    let traceparent = Some(stamp.traceparent.as_str()).filter(|text| text.len() <= LONGEST_TEXT).unwrap_or_default();
-    let fixed = if manner == Manner::Post { FIXED.saturating_add(8) } else { FIXED };
-    let length = fixed.saturating_add(name.len()).saturating_add(traceparent.len()).saturating_add(body.len());
+    let posted = if manner == Manner::Post { 8 } else { 0 };
+    let trace = if stamp.trace.is_some() { Trace::BYTES } else { 0 };
+    let length = [posted, trace, name.len(), body.len()].into_iter().fold(FIXED, usize::saturating_add);
+    if length > MAX_FRAME_BYTES || name.len() > LONGEST_NAME {
+        let said = format!("{name} has {length} bytes on the wire; a frame may have {MAX_FRAME_BYTES}");
+        return Err(Refused::Malformed(said));
+    }
+    Ok(length.saturating_add(PREFIX))
+}
+
+/// Appends a request of so many bytes, as [`request_bytes`] counts them.
+pub(crate) fn put_request(out: &mut BytesMut, bytes: usize, manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) {
     let kind = match manner {
         Manner::Tell => TELL,
         Manner::Ask => ASK,
         Manner::Inspect => INSPECT,
         Manner::Post => POST,
     };
-    let mut frame = begin(length, kind).filter(|_| name.len() <= LONGEST_TEXT).ok_or_else(|| {
-        Refused::Malformed(format!("{name} has {length} bytes on the wire; a frame may have {MAX_FRAME_BYTES}"))
-    })?;
+    out.reserve(bytes);
+    out.put_u32(u32::try_from(bytes.saturating_sub(PREFIX)).unwrap_or(u32::MAX));
+    out.put_u8(kind);
     if manner == Manner::Post {
-        frame.put_u64(stamp.posted);
+        out.put_u64(stamp.posted);
     }
-    frame.put_u64(stamp.sequence);
-    frame.put_u64(stamp.deadline);
-    frame.put_u64(stamp.epoch);
-    for text in [name, traceparent] {
-        frame.put_u8(u8::try_from(text.len()).unwrap_or(0));
-        frame.put_slice(text.as_bytes());
+    out.put_u64(stamp.sequence);
+    out.put_u64(stamp.deadline);
+    out.put_u64(stamp.epoch);
+    out.put_u8(u8::try_from(name.len()).unwrap_or(0));
+    out.put_slice(name.as_bytes());
+    match &stamp.trace {
+        Some(trace) => {
+            out.put_u8(u8::try_from(Trace::BYTES).unwrap_or(0));
+            out.put_slice(&trace.to_bytes());
+        }
+        None => out.put_u8(0),
     }
-    frame.put_slice(body);
-    Ok(frame)
+    out.put_slice(body);
 }
 
 /// An answer to a question.
@@ -198,7 +234,7 @@ pub(crate) fn encode_ping() -> Vec<u8> {
 
 fn begin(length: usize, kind: u8) -> Option<Vec<u8>> {
     let announced = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME_BYTES)?;
-    let mut frame = Vec::with_capacity(length.saturating_add(4));
+    let mut frame = Vec::with_capacity(length.saturating_add(PREFIX));
     frame.put_u32(announced);
     frame.put_u8(kind);
     Some(frame)
@@ -212,51 +248,60 @@ mod tests {
 
     use super::*;
 
-    fn behind_length(frame: &[u8]) -> Bytes {
-        let (length, rest) = frame.split_at(4);
-        assert_eq!(u32::from_be_bytes(length.try_into().unwrap()) as usize, rest.len());
-        Bytes::copy_from_slice(rest)
+    fn encoded(manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> BytesMut {
+        let (mut out, bytes) = (BytesMut::new(), request_bytes(manner, stamp, name, body).unwrap());
+        put_request(&mut out, bytes, manner, stamp, name, body);
+        assert_eq!(out.len(), bytes, "as large as it was counted");
+        out
     }
 
     proptest! {
         #[test]
-        fn requests_come_back(
-            sequence: u64, deadline: u64, epoch: u64, posted: u64, name in "[A-Za-z]{0,40}", traceparent in "[0-9a-f-]{0,55}", body: Vec<u8>,
+        fn requests_come_back_from_one_chunk(
+            sequence: u64, deadline: u64, epoch: u64, posted: u64, name in "[A-Za-z]{0,40}", traced: bool, trace: [u8; 16], body: Vec<u8>,
         ) {
+            let trace = traced.then_some(Trace { trace_id: trace, span_id: [3; 8], flags: 1 });
+            let (mut chunk, mut expected) = (BytesMut::new(), Vec::new());
             for manner in [Manner::Tell, Manner::Ask, Manner::Inspect, Manner::Post] {
                 let posted = if manner == Manner::Post { posted } else { 0 };
-                let stamp = Stamp { sequence, deadline, epoch, posted, traceparent: traceparent.clone() };
-                let frame = encode_request(manner, &stamp, &name, &body).unwrap();
-                let expected = Request { manner, stamp: stamp.clone(), name: name.clone(), body: body.clone().into() };
-                prop_assert_eq!(Frame::decode(behind_length(&frame)), Ok(Frame::Request(expected)));
+                let stamp = Stamp { sequence, deadline, epoch, posted, trace };
+                chunk.extend_from_slice(&encoded(manner, &stamp, &name, &body));
+                expected.push(Ok(Frame::Request(Request { manner, stamp, name: &name, body: body.clone().into() })));
             }
+            let length = chunk.len();
+            prop_assert_eq!(whole(&chunk), Ok((length, 0)));
+            prop_assert_eq!(whole(&chunk[..length - 1]).map(|(end, begun)| end + begun), Ok(length));
+            let chunk = chunk.freeze();
+            prop_assert_eq!(frames(&chunk).collect::<Vec<_>>(), expected);
         }
 
         #[test]
-        fn foreign_bytes_are_refused_or_passed_over(bytes: Vec<u8>) {
-            let _never_panics = Frame::decode(bytes.into());
+        fn foreign_bytes_are_refused_or_passed_over(bytes: Vec<u8>, cut in 0..64usize) {
+            let end = whole(&bytes).map_or(0, |(end, _)| end);
+            frames(&Bytes::copy_from_slice(&bytes[..end])).for_each(drop);
+            let _never_panics = Frame::decode(&Bytes::copy_from_slice(&bytes), &[]);
+            frames(&Bytes::copy_from_slice(&bytes[..bytes.len().min(cut)])).for_each(drop);
         }
     }
 
     #[test]
     fn the_small_frames_come_back() {
         let answer = Bytes::from_static(b"x");
-        for (bytes, expected) in [
-            (encode_answer(7, b"x"), Frame::Answer { sequence: 7, answer: answer.clone() }),
-            (encode_returned(8, b"x"), Frame::Returned { sequence: 8, answer }),
-            (encode_credit(9), Frame::Credit { messages: 9 }),
-            (encode_ping(), Frame::Ping),
-        ] {
-            assert_eq!(Frame::decode(behind_length(&bytes)), Ok(expected));
-        }
-        assert_eq!(Frame::decode(Bytes::from_static(&[200, 1, 2])), Ok(Frame::Unknown), "of a newer program");
-        assert_eq!(Frame::decode(Bytes::new()), Err(Malformed));
+        let chunk = [encode_answer(7, b"x"), encode_returned(8, b"x"), encode_credit(9), encode_ping()].concat().into();
+        let expected =
+            [Frame::Answer { sequence: 7, answer: answer.clone() }, Frame::Returned { sequence: 8, answer }, Frame::Credit { messages: 9 }, Frame::Ping];
+        assert!(frames(&chunk).eq(expected.into_iter().map(Ok)));
+        let newer = Bytes::from_static(&[0, 0, 0, 3, 200, 1, 2]);
+        assert_eq!(frames(&newer).next(), Some(Ok(Frame::Unknown)), "of a newer program");
+        assert_eq!(frames(&Bytes::from_static(&[0; 4])).next(), Some(Err(Malformed)));
+        assert_eq!(whole(&[0xff; 8]), Err(0xffff_ffff));
     }
 
     #[test]
     fn what_is_too_large_is_refused_before_it_is_sent() {
         let body = vec![0; MAX_FRAME_BYTES];
-        assert!(encode_request(Manner::Ask, &Stamp::default(), "A", &body).is_err());
+        assert!(request_bytes(Manner::Ask, &Stamp::default(), "A", &body).is_err());
+        assert!(request_bytes(Manner::Ask, &Stamp::default(), &"A".repeat(256), b"").is_err());
         assert!(encode_answer(1, &body).len() < 200, "the asker learns why");
     }
 }

@@ -42,7 +42,7 @@ use crate::config::ClusterConfig;
 use crate::exit::ActorError;
 use crate::port::Doors;
 
-pub(crate) use frame::{Manner, Stamp};
+pub(crate) use frame::Manner;
 pub(crate) use link::{Links, Peer};
 pub(crate) use unix::live_peers;
 

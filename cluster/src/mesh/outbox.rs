@@ -12,6 +12,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::{Buf as _, BytesMut};
+
 /// Told messages of one sender that may be under way: half of a mailbox of the usual capacity, so that one sender alone never
 /// overflows it, and enough for millions a second on a link with a round trip of 100 µs.
 pub(crate) const WINDOW: u32 = 512;
@@ -19,12 +21,16 @@ pub(crate) const WINDOW: u32 = 512;
 /// Bytes that may wait for one peer on one stream: one message of the largest size and as much again.
 const MAX_BYTES: usize = 48 * 1024 * 1024;
 
-/// The queue of one stream.
+/// A buffer that grew above this is given back when it is empty.
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// The queue of one stream. Frames stand in it as they will be written, one behind the other.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    ready: Vec<u8>,
-    waiting: VecDeque<(bool, Vec<u8>)>,
-    waiting_bytes: usize,
+    ready: BytesMut,
+    waiting: BytesMut,
+    /// Of each frame that waits: whether it is told, and its bytes.
+    frames: VecDeque<(bool, usize)>,
     credit: u32,
 }
 
@@ -34,21 +40,21 @@ pub(crate) struct Full;
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { ready: Vec::new(), waiting: VecDeque::new(), waiting_bytes: 0, credit: WINDOW }
+        Self { ready: BytesMut::new(), waiting: BytesMut::new(), frames: VecDeque::new(), credit: WINDOW }
     }
 }
 
 impl Outbox {
-    /// Queues a request.
-    pub(crate) fn request(&mut self, told: bool, frame: Vec<u8>) -> Result<(), Full> {
-        if self.bytes() > 0 && self.bytes().saturating_add(frame.len()) > MAX_BYTES {
+    /// Queues a request of so many bytes, which `put` appends.
+    pub(crate) fn request(&mut self, told: bool, bytes: usize, put: impl FnOnce(&mut BytesMut)) -> Result<(), Full> {
+        if self.bytes() > 0 && self.bytes().saturating_add(bytes) > MAX_BYTES {
             return Err(Full);
         }
-        if self.waiting.is_empty() && self.pays(told) {
-            self.ready.extend_from_slice(&frame);
+        if self.frames.is_empty() && self.pays(told) {
+            put(&mut self.ready);
         } else {
-            self.waiting_bytes = self.waiting_bytes.saturating_add(frame.len());
-            self.waiting.push_back((told, frame));
+            put(&mut self.waiting);
+            self.frames.push_back((told, bytes));
         }
         Ok(())
     }
@@ -62,33 +68,43 @@ impl Outbox {
     pub(crate) fn grant(&mut self, messages: u32) {
         // More than was ever sent would be a peer's fault; the window bounds what it can gain by it.
         self.credit = self.credit.saturating_add(messages).min(WINDOW);
-        while let Some((told, _)) = self.waiting.front()
-            && self.pays(*told)
-            && let Some((_, frame)) = self.waiting.pop_front()
+        let mut end = 0usize;
+        while let Some((told, bytes)) = self.frames.front().copied()
+            && self.pays(told)
         {
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(frame.len());
-            self.ready.extend_from_slice(&frame);
+            self.frames.pop_front();
+            end = end.saturating_add(bytes);
+        }
+        let end = end.min(self.waiting.len());
+        self.ready.extend_from_slice(&self.waiting[..end]);
+        self.waiting.advance(end);
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_BYTES {
+            self.waiting = BytesMut::new();
         }
     }
 
-    /// Takes all that may be written now, in exchange for an empty buffer.
-    pub(crate) fn take(&mut self, empty: Vec<u8>) -> Vec<u8> {
-        std::mem::replace(&mut self.ready, empty)
+    /// Takes all that may be written now, in exchange for a written buffer.
+    pub(crate) fn take(&mut self, mut written: BytesMut) -> BytesMut {
+        written.clear();
+        if written.capacity() > KEPT_BYTES {
+            written = BytesMut::new();
+        }
+        std::mem::replace(&mut self.ready, written)
     }
 
-    /// Whether there is something to write.
+    /// Whether there is nothing to write.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.is_empty()
     }
 
     /// Bytes that wait.
     fn bytes(&self) -> usize {
-        self.ready.len().saturating_add(self.waiting_bytes)
+        self.ready.len().saturating_add(self.waiting.len())
     }
 
     /// Told messages that still wait.
     pub(crate) fn left(&self) -> u64 {
-        let told = self.waiting.iter().filter(|(told, _)| *told).count();
+        let told = self.frames.iter().filter(|(told, _)| *told).count();
         u64::try_from(told).unwrap_or(u64::MAX)
     }
 
@@ -110,39 +126,48 @@ mod tests {
 
     use super::*;
 
+    fn put(outbox: &mut Outbox, told: bool, frame: &[u8]) -> Result<(), Full> {
+        outbox.request(told, frame.len(), |out| out.extend_from_slice(frame))
+    }
+
+    fn take(outbox: &mut Outbox) -> Vec<u8> {
+        outbox.take(BytesMut::new()).to_vec()
+    }
+
     fn spent() -> Outbox {
         let mut outbox = Outbox::default();
         for _ in 0..WINDOW {
-            outbox.request(true, vec![b't']).unwrap();
+            put(&mut outbox, true, b"t").unwrap();
         }
-        outbox.take(Vec::new());
+        take(&mut outbox);
         outbox
     }
 
     #[test]
     fn told_messages_wait_for_credit_and_nothing_overtakes_but_answers() {
         let mut outbox = spent();
-        outbox.request(true, vec![b'1']).unwrap();
-        outbox.request(false, vec![b'2']).unwrap();
-        outbox.request(true, vec![b'3']).unwrap();
+        put(&mut outbox, true, b"1").unwrap();
+        put(&mut outbox, false, b"22").unwrap();
+        put(&mut outbox, true, b"3").unwrap();
         outbox.at_once(b"a");
-        assert_eq!(outbox.take(Vec::new()), b"a");
+        assert_eq!((take(&mut outbox), outbox.left()), (b"a".to_vec(), 2));
         outbox.grant(1);
-        assert_eq!(outbox.take(Vec::new()), b"12");
+        assert_eq!(take(&mut outbox), b"122");
         outbox.grant(5);
-        assert_eq!(outbox.take(Vec::new()), b"3");
+        assert_eq!((take(&mut outbox), outbox.left()), (b"3".to_vec(), 0));
         assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]
     fn memory_is_bounded_but_one_message_always_fits() {
         let mut outbox = spent();
-        outbox.request(true, vec![0; MAX_BYTES + 1]).unwrap();
-        assert_eq!(outbox.request(false, vec![0]), Err(Full));
+        put(&mut outbox, true, &vec![0; MAX_BYTES + 1]).unwrap();
+        assert_eq!(put(&mut outbox, false, &[0]), Err(Full));
         outbox.at_once(&[0]);
         outbox.grant(1);
-        outbox.take(Vec::new());
-        outbox.request(false, vec![0]).unwrap();
+        take(&mut outbox);
+        put(&mut outbox, false, &[0]).unwrap();
+        assert!(outbox.waiting.capacity() <= KEPT_BYTES, "what one large message needed is given back");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alys_proto::Lane;
-use alys_proto::cluster::Header;
 
 use super::Mesh;
 use super::channel::{Door, Origin};
@@ -12,6 +11,7 @@ use super::frame::{Manner, Request, encode_ping};
 use super::hello::Stream;
 use super::link::Peer;
 use super::pulse;
+use crate::header::Header;
 use crate::port::{Answer, Doors, Incoming};
 
 /// Moves frames between a connected stream and the link's channel of that lane.
@@ -68,18 +68,21 @@ struct Hall {
 }
 
 impl Door for Hall {
-    fn request(&self, request: Request, origin: Origin) {
-        let Request { manner, stamp, name, body } = request;
-        let header: Header = crate::remote::header_of(&self.peer.identity, &stamp);
-        let answer = match origin {
-            Origin::Told(credit) => Answer::Told(Some(credit)),
-            Origin::Asked(answering) => Answer::Asked(Box::new(move |answer| answering.answer(answer))),
-        };
-        let incoming = Incoming { name, header, body, answer };
-        match manner {
-            Manner::Inspect => self.doors.inspect(incoming),
-            Manner::Tell | Manner::Ask | Manner::Post => self.doors.enter(incoming),
+    fn requests(&self, requests: Vec<(Request<'_>, Origin)>) {
+        let mut for_role = Vec::with_capacity(requests.len());
+        for (Request { manner, stamp, name, body }, origin) in requests {
+            let header = Header::new(&self.peer.identity, stamp);
+            let answer = match origin {
+                Origin::Told(credit) => Answer::Told(Some(credit)),
+                Origin::Asked(answering) => Answer::Asked(Box::new(move |answer| answering.answer(answer))),
+            };
+            let incoming = Incoming { name, header, body, answer };
+            match manner {
+                Manner::Inspect => self.doors.inspect(vec![incoming]),
+                Manner::Tell | Manner::Ask | Manner::Post => for_role.push(incoming),
+            }
         }
+        self.doors.enter(for_role);
     }
 
     fn heard(&self) {

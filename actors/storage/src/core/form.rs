@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use alys_cluster::Header;
 use alys_proto::Role;
-use alys_proto::cluster::Header;
 use alys_proto::storage::{AcquireLease, AppendWal, CommitBlock, DeadLetter, Document, GetDocuments, PostMessage, PutDocuments};
 
 use super::lease::{Holder, Incarnation, Stamp};
@@ -167,8 +167,7 @@ pub fn get_documents(request: &GetDocuments) -> Result<(), Malformed> {
 
 /// Who sends.
 pub fn stamp(header: &Header) -> Stamp {
-    let incarnation = header.incarnation.as_slice().try_into().unwrap_or_default();
-    Stamp { role: header.sender(), incarnation, epoch: header.epoch }
+    Stamp { role: header.sender, incarnation: header.incarnation.0.to_be_bytes(), epoch: header.epoch() }
 }
 
 /// Checks a request for a lease: who wants it, and whom it saw to be gone.
