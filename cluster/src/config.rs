@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::generation::Origin;
+
 /// How a process joins its cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,6 +38,9 @@ pub struct ClusterConfig {
     pub telemetry: TelemetryConfig,
     /// What debug nodes may do.
     pub debug: DebugConfig,
+    /// Where this process comes from. Not a setting: whoever starts the role knows.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// What debug nodes may do. Looking is always allowed to whoever may join the mesh.
@@ -133,6 +138,7 @@ impl Default for ClusterConfig {
             drain_budget: Duration::from_secs(5),
             telemetry: TelemetryConfig::default(),
             debug: DebugConfig::default(),
+            origin: Origin::default(),
         }
     }
 }

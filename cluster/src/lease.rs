@@ -29,11 +29,11 @@ use crate::process;
 use crate::remote::Remote;
 
 /// How often a waiting role asks again, and a renewal that failed is tried again.
-const RETRY: Duration = Duration::from_millis(200);
+pub(crate) const RETRY: Duration = Duration::from_millis(200);
 /// How often the guarding thread looks at the clock: its sleep does not count the time that the machine slept.
 const LOOK: Duration = Duration::from_millis(100);
 /// A lease that is not given back in this time runs out by itself.
-const GIVE_BACK: Duration = Duration::from_millis(500);
+pub(crate) const GIVE_BACK: Duration = Duration::from_millis(500);
 
 /// What a process knows of its lease. Cheap to clone and to check.
 #[derive(Clone)]
@@ -238,7 +238,7 @@ fn guard(state: &State) {
     }
 }
 
-fn in_the_way(role: Role, held: &storage::Lease) -> String {
+pub(crate) fn in_the_way(role: Role, held: &storage::Lease) -> String {
     let incarnation = Incarnation::from_bytes(&held.incarnation).unwrap_or(Incarnation(0));
     format!(
         "the lease of {role} (epoch {}) is held by {} ({incarnation}, pid {}) for {:.1} s more",
@@ -250,13 +250,13 @@ fn in_the_way(role: Role, held: &storage::Lease) -> String {
 }
 
 /// Time since the boot, including what the machine slept.
-fn boot_clock() -> Duration {
+pub(crate) fn boot_clock() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::from_secs(seconds).saturating_add(Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or(0)))
 }
 
-fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -16,6 +16,7 @@ mod counts;
 pub mod delivery;
 mod executor;
 pub mod exit;
+pub mod generation;
 pub mod guard;
 mod handled;
 mod header;

@@ -100,7 +100,7 @@ struct Routes {
     inspectors: Vec<Target>,
 }
 
-/// With the lease's epoch.
+/// With the lease's epoch: the highest, for one that took its lease while it served stands in two groups.
 type Groups = BTreeMap<(Kind, Role, String, u64, Incarnation), (u64, BTreeSet<ActorId>)>;
 
 /// The local view of who lives. A look-up takes a read lock and a hash.
@@ -171,7 +171,7 @@ impl Registry {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             let key = (kind, identity.role, identity.instance, identity.started_millis, identity.incarnation);
             let (held, members) = groups.entry(key.clone()).or_default();
-            *held = epoch;
+            *held = epoch.max(*held);
             for actor in actors {
                 if joined {
                     members.insert(actor.get_id());

@@ -14,6 +14,7 @@ use crate::actor::{RoleActor, Status};
 use crate::config::ClusterConfig;
 use crate::executor::{Activity, Executor};
 use crate::exit::{self, ActorError};
+use crate::generation::Generations;
 use crate::handled::Handled;
 use crate::identity::Identity;
 use crate::inspect::{self, Audit, Inspector};
@@ -98,6 +99,7 @@ async fn serve<A: RoleActor>(
         drain: drain.clone(),
         describe: A::Inbox::describe,
         freeze_signers: config.debug.freeze_signers,
+        generations: Generations::new(config.origin.clone()),
     };
     doors.open_inspector(Arc::new(move |incoming| incoming.into_iter().for_each(|one| inspector.answer(one))));
     announce(Kind::Inspector, &identity, 0).await?;

@@ -45,6 +45,17 @@ pub fn text(message: &str, body: &[u8]) -> String {
     }
 }
 
+/// A message to a service (a role's name, or `cluster` for the inspector) as text.
+pub fn message_to(service: &str, method: &str, body: &[u8]) -> String {
+    let package = format!("alys.{service}");
+    let found = SCHEMA.pool.services().find(|known| known.package_name() == package);
+    let found = found.and_then(|known| known.methods().find(|known| known.name() == method));
+    match found {
+        Some(method) => text(method.input().full_name(), body),
+        None => format!("unknown message {service}.{method}"),
+    }
+}
+
 fn cut(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(LONGEST) {
         text.truncate(end);
@@ -171,6 +182,7 @@ mod tests {
             [
                 "alys.bridge.InputSignature.signature",
                 "alys.cluster.Passed.whole",
+                "alys.storage.DeadLetter.body",
                 "alys.storage.Document.value",
                 "alys.stream.RequestFederationSignatures.psbt"
             ]
@@ -186,6 +198,15 @@ mod tests {
         let message = storage::CommitBlock { block: Some(block), ..Default::default() };
         let shown = storage::Inbox::describe("CommitBlock", &message.encode_to_vec());
         assert!(shown.starts_with("block{height=7 block=abab") && shown.ends_with("… 1000 bytes}"), "{shown}");
+    }
+
+    #[test]
+    fn a_message_is_known_by_its_service_and_name() {
+        let seen = bridge::BitcoinTransactionSeen { txid: vec![7] };
+        assert_eq!(message_to("bridge", "BitcoinTransactionSeen", &seen.encode_to_vec()), "txid=07");
+        assert_eq!(message_to("cluster", "Observe", &[]), "");
+        assert_eq!(message_to("bridge", "Observe", &[]), "unknown message bridge.Observe");
+        assert_eq!(message_to("nobody", "Observe", &[]), "unknown message nobody.Observe");
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn only(service: &str, method: &str) -> Option<&'static [Role]> {
     Some(match (service, method) {
         ("storage", "CommitBlock" | "AppendWal" | "GetWal") => &[Role::Chain],
         ("storage", "PutDocuments") => &[Role::Bridge],
-        ("storage", "AcquireLease" | "RenewLease" | "ReleaseLease") => &[Role::Chain, Role::Bridge],
+        ("storage", "AcquireLease" | "RenewLease" | "ReleaseLease") => &[Role::Supervisor, Role::Chain, Role::Bridge],
         ("storage", "RequeueDeadLetter") => &[Role::Debug],
         ("storage", "PostMessage" | "GetPosted" | "ClearPosted" | "MarkHandled" | "GetHandled") => ASSISTED,
         ("storage", "ReportDeath" | "AddDeadLetter" | "TakeRequeued") => ASSISTED,

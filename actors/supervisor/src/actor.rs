@@ -1,31 +1,32 @@
 //! The supervisor in the mesh: turns messages, child events and looks at the mesh into inputs, effects into processes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use alys_cluster::{ActorError, Cx, LocalSender, RoleActor, RoleMetrics, Status};
 use alys_proto::supervisor::{DrainRole, Inbox, Instances, OrderTaken, RestartRole, ResumeRole};
 use alys_proto::{Reply, Role};
-use rand::Rng;
 use rustix::process::Signal;
 
 use crate::config::Config;
 use crate::core::desired::Desired;
 use crate::core::effect::{Effect, Report};
 use crate::core::exit::Ending;
-use crate::core::input::{Input, Sight, View};
+use crate::core::input::Input;
+use crate::core::office::Office;
 use crate::core::orders::{Order, instance_name};
 use crate::core::owner::Owner;
 use crate::core::platform::{Ward, WardPhase};
 use crate::core::state::{Instance, Phase, State};
-use crate::core::verdict::{Jitter, Moment};
+use crate::core::verdict::Moment;
 use crate::io::child::{ChildEvent, ChildSpec, Children, Keeping};
 use crate::io::console::Console;
 use crate::io::desired;
-use crate::io::look::{Peers, Seen, own_host};
+use crate::io::look::{Peers, Seen};
+use crate::looking::jitter;
 use crate::metrics::Metrics;
 use crate::ordering::{Asked, Taken};
+use crate::rolling::Rolling;
 use crate::show;
 use crate::supervision::{Supervision, is_scalable};
 use crate::wards;
@@ -60,7 +61,14 @@ pub enum Local {
     /// Look at the mesh.
     Look,
     /// What was seen there.
-    Saw(Vec<Seen>),
+    Saw {
+        /// All of it.
+        seen: Vec<Seen>,
+        /// This look was one of the regular ones: there is a next.
+        again: bool,
+    },
+    /// Another supervisor may act now, or this one.
+    Office,
     /// A platform does not do what it was told.
     PlatformRefused {
         /// Instance.
@@ -81,6 +89,9 @@ pub struct SupervisorActor {
     /// Instances that a platform restarts.
     pub(crate) wards: Vec<Ward>,
     pub(crate) children: Option<Children>,
+    /// Storage said last that this supervisor acts.
+    pub(crate) acted_last: bool,
+    pub(crate) rolling: Rolling,
     began: Instant,
 }
 
@@ -107,6 +118,8 @@ impl SupervisorActor {
             state: State::new(Vec::new()),
             desired,
             children: None,
+            acted_last: false,
+            rolling: Rolling::default(),
             began: Instant::now(),
         };
         supervisor.expand();
@@ -151,8 +164,19 @@ impl SupervisorActor {
         self.began.elapsed()
     }
 
+    /// Every input is judged by who acts at that moment: what came late may have come too late. One that acts from now on
+    /// begins with a look, for what ran under another runs on.
     pub(crate) fn step(&mut self, local: &LocalSender<Local>, input: Input) -> Result<(), ActorError> {
-        let effects = self.state.step(self.now(), input);
+        let (office, before) = (self.office(), self.state.office());
+        let mut inputs = vec![input];
+        match office {
+            _ if office == before => {}
+            Office::Acting if matches!(inputs.first(), Some(Input::Looked { .. })) => inputs.push(Input::Office(office)),
+            Office::Acting => {}
+            Office::StandingBy | Office::Alone => inputs.insert(0, Input::Office(office)),
+        }
+        let now = self.now();
+        let effects: Vec<Effect> = inputs.into_iter().flat_map(|input| self.state.step(now, input)).collect();
         for effect in effects {
             self.act(local, effect)?;
         }
@@ -212,35 +236,6 @@ impl SupervisorActor {
         }
     }
 
-    /// Looks in a task of its own: a role that does not answer must not keep the supervisor from the others.
-    fn look(&self, local: &LocalSender<Local>) {
-        let (seen, local) = ((self.peers.look)(), local.clone());
-        tokio::spawn(async move { local.send(Local::Saw(seen.await)) });
-    }
-
-    fn saw(&mut self, local: &LocalSender<Local>, all: &[Seen]) -> Result<(), ActorError> {
-        let host = own_host();
-        let is_ours = |role: Role| self.plan.children.iter().any(|child| child.role == Some(role));
-        let mut sights = Vec::new();
-        let mut elsewhere = BTreeSet::new();
-        for (identity, said) in all.iter().filter_map(|seen| Some((&seen.identity, seen.said.as_ref()?))) {
-            if said.view == View::Working && !is_ours(identity.role) {
-                elsewhere.insert(identity.role);
-            }
-            if said.host == host {
-                sights.push(Sight { name: identity.instance.clone(), pid: said.pid, view: said.view.clone() });
-            }
-        }
-        self.step(local, Input::Looked { sights, elsewhere, jitter: jitter() })?;
-        if let Some(children) = &self.children {
-            children.trim_logs();
-        }
-        self.look_after_wards(local, all, jitter())?;
-        let starting = self.state.instances().iter().any(|instance| instance.phase == Phase::Starting);
-        local.send_after(if starting { self.config.look_starting } else { self.config.look }, Local::Look);
-        Ok(())
-    }
-
     fn child(&mut self, local: &LocalSender<Local>, event: ChildEvent) -> Result<(), ActorError> {
         match event {
             ChildEvent::Spawned { name, pid } => {
@@ -278,7 +273,7 @@ impl RoleActor for SupervisorActor {
             tracing::info!(instance = name, pid, "adopted");
             self.step(cx.local(), Input::Adopted { name, pid })?;
         }
-        self.step(cx.local(), Input::Begin)?;
+        self.begin(cx.local()).await?;
         cx.local().send(Local::Look);
         Ok(())
     }
@@ -289,12 +284,17 @@ impl RoleActor for SupervisorActor {
                 let mut instances = vec![show::own()];
                 instances.extend(self.state.instances().iter().map(show::instance));
                 instances.extend(self.wards.iter().map(wards::shown));
+                instances.iter_mut().for_each(|instance| instance.outdated = self.rolling.outdated(&instance.name));
                 reply.send(Instances { instances });
                 Ok(())
             }
             Inbox::RestartRole(RestartRole { instance, reason, dry_run }, reply) => {
                 let asked = Asked { instance: &instance, reason: &reason, dry_run };
                 let taken = self.order(cx.local(), Order::Restart, &asked);
+                self.answer(taken, reply).await
+            }
+            Inbox::RestartOutdated(asked, reply) => {
+                let taken = Ok(self.restart_outdated(&asked));
                 self.answer(taken, reply).await
             }
             Inbox::DrainRole(DrainRole { instance, reason, dry_run }, reply) => {
@@ -319,11 +319,12 @@ impl RoleActor for SupervisorActor {
             Local::Child(event) => self.child(cx.local(), event),
             Local::Due { name, turn } => self.step(cx.local(), Input::Due { name, turn }),
             Local::Look => {
-                self.look(cx.local());
+                self.look(cx.local(), true);
                 Ok(())
             }
             Local::PlatformRefused { name, reason } => self.platform_refused(&name, reason),
-            Local::Saw(all) => self.saw(cx.local(), &all),
+            Local::Saw { seen, again } => self.saw(cx.local(), &seen, again),
+            Local::Office => self.office_changed(cx.local()),
         };
         match done {
             Ok(()) => Ok(()),
@@ -333,6 +334,7 @@ impl RoleActor for SupervisorActor {
 
     async fn stop(&mut self, _cx: &Cx<Self>) {
         self.drain().await;
+        self.leave_office().await;
     }
 
     fn status(&self) -> Status {
@@ -351,6 +353,8 @@ impl RoleActor for SupervisorActor {
             ("running", count(Phase::Running).to_string()),
             ("restarts", restarts.to_string()),
             ("quarantined", quarantined.join(",")),
+            ("elsewhere", count(Phase::Elsewhere).to_string()),
+            ("office", self.office().name().to_owned()),
         ];
         if quarantined.is_empty() {
             Status::ready(fields)
@@ -380,8 +384,4 @@ impl SupervisorActor {
         self.drain().await;
         Err(error)
     }
-}
-
-fn jitter() -> Jitter {
-    Jitter::new(rand::rng().random_range(-1000..=1000))
 }

@@ -11,8 +11,10 @@ pub mod supervision;
 
 mod actor;
 mod adoption;
+mod looking;
 mod metrics;
 mod ordering;
+mod rolling;
 mod show;
 mod shutdown;
 mod wards;

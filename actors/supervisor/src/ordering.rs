@@ -28,6 +28,9 @@ pub(crate) type Taken = Result<Result<OrderTaken, Refused>, ActorError>;
 impl SupervisorActor {
     /// Restart, drain or resume.
     pub(crate) fn order(&mut self, local: &LocalSender<Local>, order: Order, asked: &Asked<'_>) -> Taken {
+        if let Err(refused) = self.may_be_ordered() {
+            return Ok(Err(refused));
+        }
         if let Some(taken) = self.order_wards(local, order, asked) {
             return taken;
         }
@@ -65,6 +68,9 @@ impl SupervisorActor {
 
     /// More or fewer processes of a role.
     pub(crate) fn scale(&mut self, local: &LocalSender<Local>, asked: &ScaleRole) -> Taken {
+        if let Err(refused) = self.may_be_ordered() {
+            return Ok(Err(refused));
+        }
         let role = asked.role();
         let owner = self.supervision.owner(Some(role));
         if owner != Owner::Local {

@@ -19,6 +19,7 @@ pub(crate) fn own() -> InstanceReply {
         restarts: 0,
         last_exit: String::new(),
         incarnation: Vec::new(),
+        outdated: String::new(),
     }
 }
 
@@ -33,6 +34,7 @@ pub(crate) fn instance(instance: &Instance) -> InstanceReply {
         restarts: instance.restarts,
         last_exit: instance.last_exit.clone(),
         incarnation: Vec::new(),
+        outdated: String::new(),
     }
 }
 

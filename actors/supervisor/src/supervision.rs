@@ -35,6 +35,9 @@ pub struct Supervision {
     pub owner: Owner,
     /// Roles end with the supervisor that started them, also when it is killed. `alys up` always does this.
     pub embedded: bool,
+    /// Processes that run another build or configuration than a start of them would now are replaced, one role after
+    /// another, without being asked. Otherwise `alys status` shows them, and `alys restart --outdated` replaces them.
+    pub replace_outdated: bool,
     /// Common policy.
     pub restart: Policy,
     /// What single roles have instead: `[supervision.role.bridge]`.

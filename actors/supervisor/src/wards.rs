@@ -9,6 +9,8 @@ use alys_proto::wire::Refused;
 
 use crate::actor::{Local, SupervisorActor};
 use crate::core::effect::Report;
+use crate::core::input::View;
+use crate::core::office::Office;
 use crate::core::orders::Order;
 use crate::core::owner::Owner;
 use crate::core::platform::{Action, Ward, WardEffect, WardPhase};
@@ -44,17 +46,25 @@ impl SupervisorActor {
             }
         }
         let mut effects = Vec::new();
+        let (office, acted_last) = (self.office(), self.acted_last);
         for ward in &mut self.wards {
             let seen = all.iter().find(|seen| seen.identity.role == ward.role && seen.identity.instance == ward.name);
-            let sight = seen.map(|seen| (seen.identity.incarnation, seen.said.as_ref().map(|said| said.view.clone())));
+            let judges = office.judges(ward.role, acted_last);
+            let view = |seen: &Seen| seen.said.as_ref().map(|said| said.view.clone());
+            let view = |seen: &Seen| view(seen).filter(|view| judges || !matches!(view, View::Wedged(_)));
+            let sight = seen.map(|seen| (seen.identity.incarnation, view(seen)));
             effects.extend(ward.looked(now, sight.as_ref(), jitter));
         }
         // A worker that its platform has scaled away is nobody's loss.
         self.wards.retain(|ward| !(is_scalable(ward.role) && ward.phase == WardPhase::Missing));
+        if office == Office::StandingBy {
+            // Also what this one began while it acted: the one that acts now has seen the same.
+            effects.retain(|effect| matches!(effect, WardEffect::Report(_)));
+        }
         self.act_on_wards(local, effects)
     }
 
-    fn act_on_wards(&mut self, local: &LocalSender<Local>, effects: Vec<WardEffect>) -> Result<(), ActorError> {
+    pub(crate) fn act_on_wards(&mut self, local: &LocalSender<Local>, effects: Vec<WardEffect>) -> Result<(), ActorError> {
         for effect in effects {
             match effect {
                 WardEffect::AskToGo { name, restart, why } => self.ask_to_go(&name, restart, why),
@@ -153,6 +163,7 @@ pub(crate) fn shown(ward: &Ward) -> InstanceReply {
         restarts: ward.restarts,
         last_exit: String::new(),
         incarnation: ward.incarnation.map(alys_cluster::Incarnation::to_bytes).unwrap_or_default(),
+        outdated: String::new(),
     }
 }
 

@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alys_cluster::Identity;
+use alys_cluster::{Identity, Tenure};
 use alys_cluster::testing::{Started, start};
 use alys_proto::Role;
 use alys_proto::supervisor::{DrainRole, GetInstances, Instance, RestartRole, ResumeRole, ScaleRole};
+use alys_supervisor::core::generation::Age;
 use alys_supervisor::core::input::View;
 use alys_supervisor::io::child::{Children, Keeping};
 use alys_supervisor::io::lifeline;
@@ -51,12 +52,12 @@ fn peers(directory: &Path) -> Peers {
     let look = move || -> Looking {
         let seen = [Role::Storage, Role::Engine, Role::Chain].into_iter().filter_map(|role| {
             let text = std::fs::read_to_string(directory.join(format!("{role}.pid"))).ok()?;
-            let said = Said { host: own_host(), pid: text.trim().parse().ok()?, view: View::Working };
+            let said = Said { host: own_host(), pid: text.trim().parse().ok()?, view: View::Working, age: Age::Unknown };
             Some(Seen { identity: Identity::new(role, role.name()), said: Some(said) })
         });
         Box::pin(std::future::ready(seen.collect()))
     };
-    Peers { look: Arc::new(look), drain: Arc::new(|_, _, _| {}) }
+    Peers { look: Arc::new(look), drain: Arc::new(|_, _, _| {}), tenure: Tenure::fixed(true) }
 }
 
 fn supervisor(directory: &Path, children: Vec<ChildSpec>) -> SupervisorActor {

@@ -29,6 +29,7 @@ use alys_proto::{Inbox, Refused, Role};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::generation::Generations;
 use crate::mailbox::Shared;
 use crate::port::{Answer, Incoming, Item};
 use crate::vitals::Vitals;
@@ -54,6 +55,7 @@ pub(crate) struct Inspector<L> {
     pub(crate) describe: fn(&str, &[u8]) -> String,
     pub(crate) audit: Audit,
     pub(crate) freeze_signers: bool,
+    pub(crate) generations: Generations,
 }
 
 impl<L> Inspector<L> {

@@ -39,6 +39,7 @@ impl<L> Inspector<L> {
         let mailbox = self.mailbox_view();
         let (health, health_reason) = self.vitals.health();
         let usage = process::usage();
+        let on_disk = self.generations.on_disk();
         Observation {
             role: self.vitals.identity.role.into(),
             instance: self.vitals.identity.instance.clone(),
@@ -56,7 +57,9 @@ impl<L> Inspector<L> {
             cpu_millis: usage.cpu_millis,
             version: env!("CARGO_PKG_VERSION").into(),
             lease: self.vitals.lease.show(),
-            ..Observation::default()
+            generation: Some(self.generations.running()),
+            on_disk: on_disk.as_ref().ok().cloned().flatten(),
+            on_disk_fault: on_disk.err().unwrap_or_default(),
         }
     }
 

@@ -6,6 +6,7 @@ use alys_proto::Role;
 
 use super::exit::Ending;
 use super::instance::Instance;
+use super::office::{Foreign, Office};
 use super::verdict::Jitter;
 
 /// What the supervisor learns.
@@ -13,6 +14,8 @@ use super::verdict::Jitter;
 pub enum Input {
     /// The supervisor itself is up, and has adopted what already ran.
     Begin,
+    /// What it may do is something else now.
+    Office(Office),
     /// A process of a supervisor before this one runs on.
     Adopted {
         /// Instance.
@@ -49,6 +52,8 @@ pub enum Input {
         sights: Vec<Sight>,
         /// Roles that are ready and not ours to start.
         elsewhere: BTreeSet<Role>,
+        /// Processes of planned instances that are not ours.
+        foreign: Vec<Foreign>,
         /// Randomness for a wait.
         jitter: Jitter,
     },

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alys_proto::Role;
 
 use super::effect::{Effect, Report};
+use super::office::Foreign;
 use super::policy::Policy;
 use super::verdict::{History, Moment};
 
@@ -29,6 +30,8 @@ pub enum Phase {
     Drained,
     /// Done: it ended by itself with code 0.
     Stopped,
+    /// A process that is not ours serves it.
+    Elsewhere,
 }
 
 impl Phase {
@@ -44,6 +47,7 @@ impl Phase {
             Self::Quarantined => "quarantined",
             Self::Drained => "drained",
             Self::Stopped => "stopped",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct Instance {
     pub(super) silent: Duration,
     pub(super) started: Moment,
     pub(super) turn: u64,
+    /// The process that served it elsewhere when it was seen last.
+    pub(super) foreign: Option<Foreign>,
 }
 
 impl Instance {
@@ -105,6 +111,7 @@ impl Instance {
             silent: Duration::ZERO,
             started: Duration::ZERO,
             turn: 0,
+            foreign: None,
         }
     }
 

@@ -7,6 +7,7 @@
 //! | backing-off, quarantined, stopped | start now | kept stopped | start now |
 //! | draining | refused | – | start again when drained |
 //! | drained | refused | – | start |
+//! | elsewhere | refused | refused | refused |
 
 use alys_proto::Role;
 
@@ -51,6 +52,9 @@ pub enum OrderFault {
     /// A drain is ended by `resume` only.
     #[error("{0} is drained: `alys resume {0}` starts it")]
     Drained(String),
+    /// Not our process.
+    #[error("{0} runs and was not started by this supervisor: end it where it runs, then it is started here")]
+    Elsewhere(String),
     /// Only one process of it may act.
     #[error("{0} cannot be scaled: one process of it acts under a lease")]
     Singleton(Role),
@@ -99,6 +103,7 @@ fn step(instance: &Instance, order: Order) -> Result<Step, OrderFault> {
     let name = instance.name.clone();
     let alive = matches!(instance.phase, Phase::Starting | Phase::Running | Phase::Replacing);
     let (action, acts) = match (order, instance.phase) {
+        (_, Phase::Elsewhere) => return Err(OrderFault::Elsewhere(name)),
         (Order::Restart, Phase::Drained | Phase::Draining) => return Err(OrderFault::Drained(name)),
         (Order::Restart | Order::Resume, Phase::Waiting) => ("nothing: it starts when what it needs is ready", false),
         (Order::Restart, _) if alive => ("drain, then start again", true),
@@ -167,16 +172,17 @@ mod tests {
 
     #[test]
     fn each_order_in_each_phase_by_the_table() {
-        use Phase::{BackingOff, Drained, Draining, Quarantined, Replacing, Running, Starting, Stopped, Waiting};
+        use Phase::{BackingOff, Drained, Draining, Elsewhere, Quarantined, Replacing, Running, Starting, Stopped, Waiting};
         let acts = |phase, order| {
             let mut instance = Instance::new("chain", Some(Role::Chain), &[], Policy::default());
             instance.phase = phase;
             step(&instance, order).map(|step| step.input.is_some())
         };
-        for phase in [Waiting, Starting, Running, Replacing, BackingOff, Quarantined, Stopped, Draining, Drained] {
+        for phase in [Waiting, Starting, Running, Replacing, BackingOff, Quarantined, Stopped, Draining, Drained, Elsewhere] {
             let alive = matches!(phase, Starting | Running | Replacing);
             let expected = match phase {
                 Waiting => [Ok(false), Ok(true), Ok(false)],
+                Elsewhere => [0; 3].map(|_| Err(OrderFault::Elsewhere("chain".into()))),
                 Draining | Drained => [Err(OrderFault::Drained("chain".into())), Ok(false), Ok(true)],
                 _ => [Ok(true), Ok(true), Ok(!alive)],
             };

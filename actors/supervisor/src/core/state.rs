@@ -5,7 +5,9 @@
 //!    ↑                     └────── ended ───────┤
 //!    └──── backing-off ←── Restart ── verdict ←─┘── Escalate → quarantined, Stop → stopped
 //! any ─DrainAsked→ draining → drained ─ResumeAsked→ starting
+//! waiting ─seen under somebody else→ elsewhere ─inherited→ waiting
 //! ```
+//! What may be started depends on which supervisor acts: see [`super::office`].
 //! `RestartAsked` and `ResumeAsked` leave quarantine, only `ResumeAsked` leaves a drain. The end of everything is not here:
 //! see [`super::drain`].
 
@@ -18,6 +20,7 @@ use super::effect::{Effect, Report};
 use super::exit::Ending;
 use super::input::{Input, Sight, View};
 pub use super::instance::{Instance, Next, Phase};
+use super::office::{Foreign, Office};
 use super::verdict::{Decision, History, Jitter, Moment, Observation, Verdict, decide};
 
 /// Silence that one look may add. A supervisor that was frozen itself must not blame the others for it.
@@ -32,12 +35,22 @@ pub struct State {
     last_look: Moment,
     announced: bool,
     begun: bool,
+    office: Office,
+    has_stood_by: bool,
 }
 
 impl State {
     /// Nothing runs yet.
     pub fn new(instances: Vec<Instance>) -> Self {
-        Self { instances, elsewhere: BTreeSet::new(), last_look: Duration::ZERO, announced: false, begun: false }
+        Self {
+            instances,
+            elsewhere: BTreeSet::new(),
+            last_look: Duration::ZERO,
+            announced: false,
+            begun: false,
+            office: Office::default(),
+            has_stood_by: false,
+        }
     }
 
     /// The children, in start order.
@@ -50,6 +63,11 @@ impl State {
         self.announced
     }
 
+    /// What this supervisor may do.
+    pub fn office(&self) -> Office {
+        self.office
+    }
+
     /// Takes one input at a moment. Inputs about unknown instances or old processes change nothing.
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -59,7 +77,14 @@ impl State {
             Input::Spawned { name, pid } => self.spawned(now, &name, pid, &mut effects),
             Input::Ended { name, ending, jitter } => self.ended(now, &name, ending, jitter, &mut effects),
             Input::Due { name, turn } => self.due(now, &name, turn, &mut effects),
-            Input::Looked { sights, elsewhere, jitter } => self.looked(now, &sights, elsewhere, jitter, &mut effects),
+            Input::Office(office) => {
+                self.office = office;
+                self.has_stood_by |= office == Office::StandingBy;
+            }
+            Input::Looked { sights, elsewhere, foreign, jitter } => {
+                self.elsewhere = elsewhere;
+                self.looked(now, &sights, &foreign, jitter, &mut effects);
+            }
             Input::RestartAsked { name } => self.restart_asked(&name, &mut effects),
             Input::DrainAsked { name } => self.end_asked(&name, Next::Drained, &mut effects),
             Input::ResumeAsked { name } => self.resume_asked(&name, &mut effects),
@@ -67,10 +92,13 @@ impl State {
             Input::Removed { name } => self.end_asked(&name, Next::Removed, &mut effects),
         }
         self.instances.retain(|instance| !effects.contains(&Effect::Forget(instance.name.clone())));
-        if self.begun {
+        if self.begun && self.office.starts(self.has_stood_by) {
             self.start_what_can(&mut effects);
         }
-        let is_settled = |instance: &Instance| matches!(instance.phase, Phase::Running | Phase::Drained);
+        if self.office == Office::StandingBy {
+            self.hold_back(&mut effects);
+        }
+        let is_settled = |instance: &Instance| matches!(instance.phase, Phase::Running | Phase::Drained | Phase::Elsewhere);
         if self.begun && !self.announced && self.instances.iter().all(is_settled) {
             self.announced = true;
             effects.push(Effect::Report(Report::AllReady));
@@ -83,7 +111,11 @@ impl State {
     }
 
     fn start_what_can(&mut self, effects: &mut Vec<Effect>) {
-        let running = self.instances.iter().filter(|instance| instance.phase == Phase::Running);
+        let serves = |instance: &&Instance| match instance.phase {
+            Phase::Elsewhere => instance.foreign.as_ref().is_some_and(|foreign| foreign.works),
+            phase => phase == Phase::Running,
+        };
+        let running = self.instances.iter().filter(serves);
         let ready: BTreeSet<Role> = running.filter_map(|instance| instance.role).chain(self.elsewhere.iter().copied()).collect();
         for instance in &mut self.instances {
             let can = instance.after.iter().all(|role| ready.contains(role));
@@ -91,6 +123,16 @@ impl State {
                 instance.start(effects);
             }
         }
+    }
+
+    /// Another supervisor acts: what would be started now waits until this one does.
+    fn hold_back(&mut self, effects: &mut Vec<Effect>) {
+        for instance in &mut self.instances {
+            if effects.contains(&Effect::Spawn(instance.name.clone())) {
+                instance.phase = Phase::Waiting;
+            }
+        }
+        effects.retain(|effect| !matches!(effect, Effect::Spawn(_)));
     }
 
     fn added(&mut self, instance: Instance) {
@@ -169,11 +211,16 @@ impl State {
     }
 
     /// What the mesh shows of all. One that is not shown, or by another process, is silent.
-    fn looked(&mut self, now: Moment, sights: &[Sight], elsewhere: BTreeSet<Role>, jitter: Jitter, effects: &mut Vec<Effect>) {
+    fn looked(&mut self, now: Moment, sights: &[Sight], foreign: &[Foreign], jitter: Jitter, effects: &mut Vec<Effect>) {
         let since = now.saturating_sub(self.last_look).min(MOST_PER_LOOK);
-        (self.last_look, self.elsewhere) = (now, elsewhere);
+        self.last_look = now;
         for instance in &mut self.instances {
-            let (Some(pid), Some(_)) = (instance.pid, instance.role) else { continue };
+            let Some(role) = instance.role else { continue };
+            let Some(pid) = instance.pid else {
+                let seen = foreign.iter().find(|foreign| foreign.name == instance.name);
+                is_elsewhere(instance, role, seen, since, (self.office, self.has_stood_by));
+                continue;
+            };
             if instance.is_told_to_end() {
                 continue;
             }
@@ -181,6 +228,8 @@ impl State {
             match sight.map(|sight| &sight.view) {
                 Some(View::Starting) => instance.silent = Duration::ZERO,
                 Some(View::Working) => instance.ready(now, effects),
+                // Another supervisor decides what becomes of those that hang.
+                Some(View::Wedged(_)) | None if self.office == Office::StandingBy => instance.silent = Duration::ZERO,
                 Some(View::Wedged(why)) => no_progress(instance, now, Observation::Wedged, why, jitter, effects),
                 None => {
                     instance.silent = instance.silent.saturating_add(since);
@@ -224,6 +273,23 @@ impl State {
     }
 }
 
+/// What is planned and not ours to start while somebody else's process serves it.
+fn is_elsewhere(instance: &mut Instance, role: Role, seen: Option<&Foreign>, since: Duration, (office, has_stood_by): (Office, bool)) {
+    match (instance.phase, seen) {
+        (Phase::Waiting | Phase::Elsewhere, Some(seen)) => {
+            (instance.phase, instance.silent, instance.foreign) = (Phase::Elsewhere, Duration::ZERO, Some(seen.clone()));
+        }
+        (Phase::Elsewhere, None) => {
+            instance.silent = instance.silent.saturating_add(since);
+            let here = instance.foreign.as_ref().is_some_and(|foreign| foreign.here);
+            if office.inherits(role, has_stood_by, here, instance.silent, instance.policy.wedged_after) {
+                instance.phase = Phase::Waiting;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A process that has joined is wedged when it is silent for too long; one that is on its way has longer.
 fn is_silent(instance: &mut Instance, now: Moment, jitter: Jitter, effects: &mut Vec<Effect>) {
     if instance.phase == Phase::Starting {
@@ -262,3 +328,7 @@ fn no_progress(instance: &mut Instance, now: Moment, seen: Observation, why: &st
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "state_office_tests.rs"]
+mod office_tests;

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alys_cluster::{Cluster, Health, Identity, Observed};
+use alys_cluster::{Cluster, ClusterConfig, Health, Identity, Observed, Tenure};
 use alys_proto::Role;
-use alys_proto::cluster::{Drain, Observation};
+use alys_proto::cluster::{self, Drain, Observation};
 
+use crate::core::generation::{Age, Generation, OnDisk, judge};
 use crate::core::input::View;
 use crate::wards::drain_through;
 
@@ -33,6 +34,8 @@ pub struct Said {
     pub pid: u32,
     /// How it is.
     pub view: View,
+    /// How it compares with a start of it.
+    pub age: Age,
 }
 
 /// All that is seen, some time later.
@@ -45,17 +48,21 @@ pub struct Peers {
     pub look: Arc<dyn Fn() -> Looking + Send + Sync>,
     /// Asks one to drain and end.
     pub drain: Arc<dyn Fn(Role, String, Drain) + Send + Sync>,
+    /// Which of several supervisors acts.
+    pub tenure: Tenure,
 }
 
-impl From<&Cluster> for Peers {
-    fn from(cluster: &Cluster) -> Self {
+impl Peers {
+    /// In the mesh. Asks storage from now on which supervisor acts; must be called within the runtime.
+    pub fn new(cluster: &Cluster, config: &ClusterConfig) -> Self {
         let drain = Arc::new(drain_through(cluster));
+        let tenure = Tenure::start(cluster, config);
         let cluster = cluster.clone();
         let look = move || -> Looking {
             let cluster = cluster.clone();
             Box::pin(async move { cluster.observe_all(DEADLINE).await.iter().map(seen).collect() })
         };
-        Self { look: Arc::new(look), drain }
+        Self { look: Arc::new(look), drain, tenure }
     }
 }
 
@@ -66,8 +73,19 @@ pub fn own_host() -> String {
 
 fn seen(observed: &Observed) -> Seen {
     let said = observed.observation.as_ref().ok();
-    let said = said.map(|said| Said { host: said.host.clone(), pid: said.pid, view: view(said) });
+    let said = said.map(|said| Said { host: said.host.clone(), pid: said.pid, view: view(said), age: age(said) });
     Seen { identity: observed.identity.clone(), said }
+}
+
+/// How an instance compares with a start of it, by what it says.
+pub fn age(said: &Observation) -> Age {
+    let plain = |told: &cluster::Generation| Generation { build: told.build.clone(), configuration: told.configuration.clone() };
+    let on_disk = match &said.on_disk {
+        _ if !said.on_disk_fault.is_empty() => OnDisk::Fails(said.on_disk_fault.clone()),
+        Some(told) => OnDisk::Generation(plain(told)),
+        None => OnDisk::Unknown,
+    };
+    judge(said.generation.as_ref().map(plain).as_ref(), &on_disk)
 }
 
 fn view(observation: &Observation) -> View {
