@@ -31,6 +31,12 @@ generate: ## write deploy/systemd and deploy/kubernetes anew from deploy/topolog
 	@target/debug/alys generate systemd $(addprefix --topology ,$(wildcard deploy/topology/*.toml)) --out deploy/systemd
 	@target/debug/alys generate kubernetes $(addprefix --topology ,$(wildcard deploy/topology/*.toml)) --out deploy/kubernetes
 
+.PHONY: release-schema
+RELEASE ?= HEAD
+release-schema: ## on a release: keep the schema of the messages at commit RELEASE, which the next release must still read
+	@set -e; folder=$$(mktemp -d); trap 'rm -r "$$folder"' EXIT; git archive $(RELEASE) proto/proto | tar -x -C "$$folder"; \
+	ALYS_RELEASE_SCHEMA="$$folder/proto/proto" $(CARGO) nextest run --locked -p alys-proto --test compatibility everything_that_was_released_is_still_there
+
 .PHONY: lint
 lint: ## formatting and clippy, warnings are errors
 	@$(CARGO) fmt --all --check
