@@ -18,6 +18,7 @@ use crate::mailbox::Figures;
 use crate::mesh::Links;
 use crate::metrics::{Page, RoleMetrics as _, Shell};
 use crate::port::Gate;
+use crate::probes::Shown;
 use crate::progress::{Sight, Stuck, judge};
 
 /// What can be seen of a process.
@@ -52,7 +53,7 @@ impl Pulse {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn silent(&self) -> Duration {
+    pub(crate) fn silent(&self) -> Duration {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
@@ -76,23 +77,8 @@ impl Vitals {
     }
 
     /// Whether it serves: `Err` says why not.
-    ///
-    /// | health | serves |
-    /// |---|---|
-    /// | ready | yes |
-    /// | degraded | yes: it does what it can, and to hide it would cut off those that could heal it |
-    /// | starting, draining, wedged, frozen | no |
     pub(crate) fn ready(&self) -> Result<(), String> {
-        let (health, reason) = self.health();
-        match health {
-            Health::Ready | Health::Degraded => Ok(()),
-            Health::Starting | Health::Wedged | Health::Draining | Health::Frozen | Health::Unspecified if reason.is_empty() => {
-                Err(name_of(health).to_owned())
-            }
-            Health::Starting | Health::Wedged | Health::Draining | Health::Frozen | Health::Unspecified => {
-                Err(format!("{}: {reason}", name_of(health)))
-            }
-        }
+        Shown::ready(self)
     }
 
     /// The state and why it is not better.
@@ -134,6 +120,32 @@ impl Vitals {
         let role = self.identity.role.name().to_owned();
         let labels = vec![("role", role.clone()), ("alys_instance", self.identity.instance.clone())];
         Page { labels, shell_figures: Shell::of(self).figures(), role, role_figures: self.activity.figures() }.to_string()
+    }
+}
+
+impl Shown for Vitals {
+    fn name(&self) -> &str {
+        self.identity.role.name()
+    }
+
+    fn health(&self) -> (Health, String) {
+        Self::health(self)
+    }
+
+    fn live(&self) -> Result<(), String> {
+        Self::live(self).map_err(|stuck| stuck.to_string())
+    }
+
+    fn exposition(&self) -> String {
+        Self::exposition(self)
+    }
+
+    fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.clone()
     }
 }
 

@@ -7,8 +7,9 @@ use alys_proto::cluster::Health;
 use documented::DocumentedFields;
 use serde::Serialize;
 
-use super::{Distributions, Labelled};
+use super::{Distributions, Figure, Labelled, RoleMetrics as _};
 use crate::certificate;
+use crate::identity::Identity;
 use crate::mailbox::Figures;
 use crate::process;
 use crate::vitals::{Vitals, name_of};
@@ -83,12 +84,9 @@ impl Shell {
         let (health, _) = vitals.health();
         let lease = vitals.lease.show();
         let mut shell = Self {
-            instance_info: Labelled::by(
-                ["incarnation", "version"],
-                [([identity.incarnation.to_string(), env!("CARGO_PKG_VERSION").to_owned()], 1_u64)],
-            ),
+            instance_info: instance_info(identity),
             started_timestamp_seconds: Duration::from_millis(identity.started_millis).as_secs_f64(),
-            health: Labelled::new("state", HEALTHS.map(|state| (name_of(state), u64::from(state == health)))),
+            health: by_state(health),
             live: vitals.live().is_ok(),
             ready: vitals.ready().is_ok(),
             in_flight_seconds: vitals.in_flight().map_or(0.0, |(_, age)| age.as_secs_f64()),
@@ -110,6 +108,26 @@ impl Shell {
         shell.put_mailbox(&mailbox);
         shell.put_messages(vitals);
         shell
+    }
+
+    /// Those of a process that is no role of the mesh: it has neither mailbox nor links nor lease.
+    pub(crate) fn without_mesh(identity: &Identity, health: Health, live: bool, ready: bool) -> Vec<Figure> {
+        let usage = process::usage();
+        let shell = Self {
+            instance_info: instance_info(identity),
+            started_timestamp_seconds: Duration::from_millis(identity.started_millis).as_secs_f64(),
+            health: by_state(health),
+            live,
+            ready,
+            process_resident_bytes: usage.resident_bytes,
+            process_cpu_seconds_total: Duration::from_millis(usage.cpu_millis).as_secs_f64(),
+            process_open_fds: process::open_files(),
+            process_max_fds: process::max_files(),
+            process_threads: process::threads(),
+            ..Self::default()
+        };
+        let has = |name: &str| name.starts_with("process_") || WITHOUT_MESH.contains(&name);
+        shell.figures().into_iter().filter(|figure| has(figure.name)).collect()
     }
 
     fn put_mailbox(&mut self, figures: &Figures) {
@@ -140,6 +158,18 @@ impl Shell {
             histograms: handling.map(|(name, row)| (name.to_owned(), row.handling)).collect(),
         };
     }
+}
+
+/// What a process without a mailbox, links and lease has, beside its `process_…`.
+const WITHOUT_MESH: [&str; 5] = ["instance_info", "started_timestamp_seconds", "health", "live", "ready"];
+
+fn instance_info(identity: &Identity) -> Labelled {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Labelled::by(["incarnation", "version"], [([identity.incarnation.to_string(), version], 1_u64)])
+}
+
+fn by_state(health: Health) -> Labelled {
+    Labelled::new("state", HEALTHS.map(|state| (name_of(state), u64::from(state == health))))
 }
 
 const HEALTHS: [Health; 6] =

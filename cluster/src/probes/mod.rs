@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use alys_proto::cluster::Health;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -34,13 +35,44 @@ use self::listener::Bounded;
 use crate::exit::ActorError;
 use crate::metrics::MEDIA_TYPE;
 use crate::notify::{Notifier, Seen};
-use crate::vitals::Vitals;
+use crate::vitals::{Pulse, name_of};
 
 /// How often the runtime is asked to run a task, and the state is told.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// What is behind the port: a role's vitals, or the [`Board`](crate::board::Board) of a process that is no role.
+pub(crate) trait Shown: Send + Sync + 'static {
+    /// Its name as a service of gRPC health.
+    fn name(&self) -> &str;
+    /// The state and why it is not better.
+    fn health(&self) -> (Health, String);
+    /// Whether there is progress; why not.
+    fn live(&self) -> Result<(), String>;
+    /// The metrics as OpenMetrics text.
+    fn exposition(&self) -> String;
+    /// Beats while its runtime runs tasks.
+    fn pulse(&self) -> &Pulse;
+    /// Whether it ends.
+    fn draining(&self) -> watch::Receiver<bool>;
+
+    /// Whether it serves: `Err` says why not.
+    ///
+    /// | health | serves |
+    /// |---|---|
+    /// | ready | yes |
+    /// | degraded | yes: it does what it can, and to hide it would cut off those that could heal it |
+    /// | starting, draining, wedged, frozen | no |
+    fn ready(&self) -> Result<(), String> {
+        match self.health() {
+            (Health::Ready | Health::Degraded, _) => Ok(()),
+            (health, reason) if reason.is_empty() => Err(name_of(health).to_owned()),
+            (health, reason) => Err(format!("{}: {reason}", name_of(health))),
+        }
+    }
+}
+
 /// The thread. It ends when this is dropped.
-pub(crate) struct Probes {
+pub struct Probes {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -57,7 +89,7 @@ impl Drop for Probes {
 ///
 /// # Errors
 /// The address cannot be bound, or there is no thread to be had.
-pub(crate) fn start(vitals: Arc<Vitals>, listen: Option<SocketAddr>) -> Result<Probes, ActorError> {
+pub(crate) fn start(shown: Arc<dyn Shown>, listen: Option<SocketAddr>) -> Result<Probes, ActorError> {
     let listener = listen.map(bind).transpose()?;
     let (stop, stopped) = oneshot::channel();
     let watched = Handle::current();
@@ -67,7 +99,7 @@ pub(crate) fn start(vitals: Arc<Vitals>, listen: Option<SocketAddr>) -> Result<P
         runtime.block_on(async {
             tokio::select! {
                 _gone = stopped => {}
-                () = serve(listener, vitals, watched) => {}
+                () = serve(listener, shown, watched) => {}
             }
         });
     });
@@ -81,13 +113,13 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ActorError> {
     bound.map_err(|cause| ActorError::Temporary(format!("cluster.telemetry.listen {address}: {cause}")))
 }
 
-async fn serve(listener: Option<TcpListener>, vitals: Arc<Vitals>, watched: Handle) {
+async fn serve(listener: Option<TcpListener>, shown: Arc<dyn Shown>, watched: Handle) {
     let (reporter, health) = health_reporter();
-    let watching = watch(vitals.clone(), reporter, watched);
+    let watching = watch(shown.clone(), reporter, watched);
     let Some(listener) = listener.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok()) else {
         return watching.await;
     };
-    let routes = tonic::service::Routes::new(health).into_axum_router().merge(router(vitals));
+    let routes = tonic::service::Routes::new(health).into_axum_router().merge(router(shown));
     tokio::select! {
         served = axum::serve(Bounded::new(listener), routes).into_future() => {
             // It ends only when its listener does, which never does.
@@ -106,20 +138,20 @@ impl Drop for Ending {
     }
 }
 
-fn router(vitals: Arc<Vitals>) -> Router {
-    Router::new().route("/metrics", get(metrics)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(vitals)
+fn router(shown: Arc<dyn Shown>) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(shown)
 }
 
-async fn metrics(State(vitals): State<Arc<Vitals>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, MEDIA_TYPE)], vitals.exposition())
+async fn metrics(State(shown): State<Arc<dyn Shown>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], shown.exposition())
 }
 
-async fn livez(State(vitals): State<Arc<Vitals>>) -> (StatusCode, String) {
-    answer(vitals.live().map_err(|stuck| stuck.to_string()))
+async fn livez(State(shown): State<Arc<dyn Shown>>) -> (StatusCode, String) {
+    answer(shown.live())
 }
 
-async fn readyz(State(vitals): State<Arc<Vitals>>) -> (StatusCode, String) {
-    answer(vitals.ready())
+async fn readyz(State(shown): State<Arc<dyn Shown>>) -> (StatusCode, String) {
+    answer(shown.ready())
 }
 
 fn answer(verdict: Result<(), String>) -> (StatusCode, String) {
@@ -130,8 +162,8 @@ fn answer(verdict: Result<(), String>) -> (StatusCode, String) {
 }
 
 /// Feels the pulse of the role's runtime, and tells those that want to know the state.
-async fn watch(vitals: Arc<Vitals>, reporter: HealthReporter, watched: Handle) {
-    let mut draining = vitals.draining.clone();
+async fn watch(shown: Arc<dyn Shown>, reporter: HealthReporter, watched: Handle) {
+    let mut draining = shown.draining();
     let mut ending = Ending(Notifier::default());
     let mut beats = tokio::time::interval(Notifier::watchdog().map_or(BEAT, |half| half.min(BEAT)));
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -143,17 +175,17 @@ async fn watch(vitals: Arc<Vitals>, reporter: HealthReporter, watched: Handle) {
         }
         // One at a time, so a blocked runtime collects no tasks.
         if !under_way.swap(true, Ordering::AcqRel) {
-            let (vitals, under_way) = (vitals.clone(), under_way.clone());
+            let (shown, under_way) = (shown.clone(), under_way.clone());
             watched.spawn(async move {
-                vitals.pulse.beat();
+                shown.pulse().beat();
                 under_way.store(false, Ordering::Release);
             });
         }
-        let (health, reason) = vitals.health();
-        let serves = vitals.ready().is_ok();
-        ending.0.tell(Seen { health, reason: &reason, live: vitals.live().is_ok(), serves });
+        let (health, reason) = shown.health();
+        let serves = shown.ready().is_ok();
+        ending.0.tell(Seen { health, reason: &reason, live: shown.live().is_ok(), serves });
         let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status("", status).await;
-        reporter.set_service_status(vitals.identity.role.name(), status).await;
+        reporter.set_service_status(shown.name(), status).await;
     }
 }
