@@ -11,8 +11,9 @@ use alys_proto::bridge::{self, BitcoinTransactionSeen};
 use alys_proto::cluster::Health;
 use alys_proto::storage::{self, DeadLetter, DropDeadLetter, GetDeadLetter, ListDeadLetters, RequeueDeadLetter};
 use alys_tests::by_hand::ByHand;
-use alys_tests::cluster::wait;
+use alys_tests::cluster::{binary, wait};
 use eyre::ensure;
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const MESSAGES: u64 = 150;
@@ -79,15 +80,7 @@ async fn a_message_that_kills_three_times_is_put_aside_and_the_role_serves() -> 
     let mut roles = ByHand::empty().await?;
     roles.run(Role::Storage, "storage", "storage")?;
     for (number, text) in [(1, "panic"), (2, "break")] {
-        let deadly = [format!("--{text}-over={text}")];
-        for death in 1..=3 {
-            let pid = start(&mut roles, Role::Bridge, &deadly)?;
-            ready(&roles, pid).await?.tell(seen(text))?;
-            let status = roles.ended("bridge", PATIENCE).await?;
-            ensure!(status.code() == Some(exit::BUG.into()), "{status}");
-            let dead = letters(&roles).await?.len();
-            ensure!(dead == if death < 3 { number - 1 } else { number }, "after {death} deaths there are {dead} letters");
-        }
+        let deadly = kill_three_times(&mut roles, text, number).await?;
         let pid = start(&mut roles, Role::Bridge, &deadly)?;
         let bridge = ready(&roles, pid).await?;
         bridge.tell(seen(text))?;
@@ -118,6 +111,66 @@ async fn a_message_that_kills_three_times_is_put_aside_and_the_role_serves() -> 
         Ok(effects(&roles, Role::Bridge).contains(&"break".to_owned()).then_some(()))
     })
     .await
+}
+
+/// The command line over the life of a letter: it is put aside, seen, requeued, handled and gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_a_dead_letter_and_requeues_it() -> eyre::Result<()> {
+    let mut roles = ByHand::empty().await?;
+    roles.run(Role::Storage, "storage", "storage")?;
+    ensure!(debug(&roles, &["deadletter", "ls"]).await? == (Some(0), "no dead letters\n".to_owned()), "before anything died");
+    kill_three_times(&mut roles, "panic", 1).await?;
+    let pid = start(&mut roles, Role::Bridge, &[])?;
+    ready(&roles, pid).await?;
+
+    let (_, listed) = debug(&roles, &["deadletter", "ls", "-o", "json"]).await?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let letter = &listed["letters"][0];
+    ensure!(letter["reason"] == "killed its handler" && letter["deaths"] == 3 && letter["receiver"] == "bridge", "{listed:#}");
+    ensure!(letter["explanation"] == "panicked: panic" && letter["state"] == "dead", "{listed:#}");
+    let id = letter["id"].to_string();
+    let (_, shown) = debug(&roles, &["deadletter", "show", &id]).await?;
+    ensure!(shown.contains("txid=70616e6963") && shown.contains("BitcoinTransactionSeen from debug to bridge"), "{shown}");
+    let file = roles.data_dir().join("bundle").display().to_string();
+    ensure!(debug(&roles, &["snapshot", "-o", &file]).await?.0 == Some(0), "no snapshot");
+
+    for wrong in [&["deadletter", "requeue", &id][..], &["deadletter", "drop", &id], &["deadletter", "requeue", "99", "--write"]] {
+        ensure!(debug(&roles, wrong).await?.0 == Some(exit::USAGE.into()), "{wrong:?} was taken");
+    }
+    let audit = roles.data_dir().join("audit.log");
+    ensure!(!audit.exists(), "what was not done is written down");
+    let (code, said) = debug(&roles, &["deadletter", "requeue", &id, "--write", "--reason", "mended"]).await?;
+    ensure!(code == Some(0) && said.contains("bridge takes BitcoinTransactionSeen again"), "{said}");
+    handled(&roles, "panic").await?;
+    wait("the requeued letter to leave", PATIENCE, async || Ok(letters(&roles).await?.is_empty().then_some(()))).await?;
+    let audit = std::fs::read_to_string(audit)?;
+    ensure!(audit.contains("deadletter requeue") && audit.contains("mended"), "{audit}");
+
+    let (_, kept) = debug(&roles, &["deadletter", "show", &id, "--from", &file]).await?;
+    ensure!(kept == shown, "the snapshot shows\n{kept}\ninstead of\n{shown}");
+    Ok(())
+}
+
+/// Lets bridge die of a message until it is a dead letter, the `number`th; returns what made it deadly.
+async fn kill_three_times(roles: &mut ByHand, text: &str, number: usize) -> eyre::Result<[String; 1]> {
+    let deadly = [format!("--{text}-over={text}")];
+    for death in 1..=3 {
+        let pid = start(roles, Role::Bridge, &deadly)?;
+        ready(roles, pid).await?.tell(seen(text))?;
+        let status = roles.ended("bridge", PATIENCE).await?;
+        ensure!(status.code() == Some(exit::BUG.into()), "{status}");
+        let dead = letters(roles).await?.len();
+        ensure!(dead == if death < 3 { number - 1 } else { number }, "after {death} deaths there are {dead} letters");
+    }
+    Ok(deadly)
+}
+
+/// Runs `alys debug …` on the node; its exit code and what it printed.
+async fn debug(roles: &ByHand, arguments: &[&str]) -> eyre::Result<(Option<i32>, String)> {
+    let mut command = tokio::process::Command::new(binary("alys")?);
+    command.arg("debug").args(arguments).arg(format!("--data-dir={}", roles.data_dir().display()));
+    let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await??;
+    Ok((output.status.code(), String::from_utf8(output.stdout)?))
 }
 
 /// The address of this very process, once it is ready.

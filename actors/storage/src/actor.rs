@@ -128,16 +128,16 @@ impl StorageActor {
                 }
             }
             Inbox::GetPosted(_, reply) => {
-                let role = cx.sender().sender();
+                let role = cx.sender().sender;
                 self.read(cx, reply, move |store| store.posted(role).map(Ok));
             }
             Inbox::GetHandled(_, reply) => {
-                let role = cx.sender().sender();
+                let role = cx.sender().sender;
                 self.read(cx, reply, move |store| store.handled(role).map(Ok));
             }
             Inbox::ListDeadLetters(request, reply) => self.read(cx, reply, move |store| store.letters(&request).map(Ok)),
             Inbox::TakeRequeued(_, reply) => {
-                let role = cx.sender().sender();
+                let role = cx.sender().sender;
                 self.read(cx, reply, move |store| store.requeued(role).map(Ok));
             }
             Inbox::GetDeadLetter(request, reply) => self.read(cx, reply, move |store| {

@@ -15,6 +15,7 @@ Examples:
   alys debug edges                                who waits for whom; names deadlocks
   alys debug trace 1f2e…                          a deposit through every process, and what it waits for
   alys debug mailbox tap chain --text 1f2e…       messages about one thing as they pass
+  alys debug deadletter ls                        messages that were put aside, and why
   alys debug mailbox freeze network --write       hold a mailbox until Ctrl-C, then step it from another terminal
   alys debug snapshot -o node.alys                a support bundle; `--from node.alys` opens it with the same commands
 
@@ -28,6 +29,15 @@ Example:
   alys debug record storage -o storage.rec --for 30s
   cp -r ~/.alys/storage /tmp/again/          # with the node stopped
   alys debug replay storage.rec --on /tmp/again";
+
+const LETTERS: &str = "\
+A message that ends its handler three times, or that its receiver will never take, is put aside by storage: whoever repeats it \
+is refused. When the cause is mended, requeue it; handled, it leaves. What ends its handler again is dead again at once.
+
+Example:
+  alys debug deadletter ls
+  alys debug deadletter show 17
+  alys debug deadletter requeue 17 --write --reason \"fixed in 0.1.1\"";
 
 /// `alys debug`.
 #[derive(Clone, Debug, Subcommand)]
@@ -46,6 +56,9 @@ pub enum Debug {
     Trace(Trace),
     /// The log of one instance, on whatever host it runs
     Logs(Logs),
+    /// Messages that could not be handled: list, show, requeue, drop
+    #[command(name = "deadletter", subcommand, after_help = LETTERS)]
+    DeadLetter(DeadLetter),
     /// Write everything there is to see into one file, secrets redacted
     Snapshot(Snapshot),
     /// Write what a mailbox receives into a file, whole, to replay it
@@ -244,6 +257,56 @@ pub struct Logs {
     /// json: the lines as they were written
     #[arg(short, long, default_value = "table")]
     pub output: Output,
+}
+
+/// `alys debug deadletter`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeadLetter {
+    /// All, newest first
+    Ls(ListLetters),
+    /// One with its fields, secrets redacted
+    Show(ShowLetter),
+    /// Let its receiver take it once more
+    Requeue(Decide),
+    /// Give it up: whoever sends it again has three more tries
+    Drop(Decide),
+}
+
+/// `alys debug deadletter ls`.
+#[derive(Clone, Debug, Args)]
+pub struct ListLetters {
+    /// Only those to this role
+    #[arg(long, value_name = "ROLE")]
+    pub receiver: Option<Role>,
+    /// Most letters to show, the newest; 0: all
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub limit: u32,
+    /// Where and how
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// `alys debug deadletter show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowLetter {
+    /// Number, as `ls` shows it
+    pub id: u64,
+    /// Where and how
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// `alys debug deadletter requeue` and `drop`.
+#[derive(Clone, Debug, Args)]
+pub struct Decide {
+    /// Number, as `ls` shows it
+    pub id: u64,
+    /// Yes, change something
+    #[arg(long)]
+    pub write: bool,
+    /// Why, for the audit
+    #[arg(long, default_value = "asked on the command line")]
+    pub reason: String,
 }
 
 /// `alys debug snapshot`.

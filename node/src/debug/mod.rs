@@ -3,13 +3,14 @@
 //! | layer | files |
 //! |---|---|
 //! | facts: plain values, the same live and from a file | `facts`, `watch`, `edges`, `source`, `snapshot` |
-//! | commands: a text of facts each | `peek`, `show`, `trace`, `logs`, `tap` |
-//! | commands that change or take something, audited | `control`, `record` |
+//! | commands: a text of facts each | `peek`, `show`, `trace`, `logs`, `tap`, `deadletter` |
+//! | commands that change or take something, audited | `control`, `record`, `deadletter` |
 //! | offline | `replay` |
 //! | terminal | `top` |
 
 pub mod args;
 mod control;
+mod deadletter;
 mod edges;
 mod facts;
 mod logs;
@@ -53,6 +54,7 @@ pub(crate) async fn run(place: &Place, command: &Debug) -> Outcome {
         }
         Debug::Trace(args) => trace::run(Source::open(place, args.from.as_deref()).await?, args).await,
         Debug::Logs(args) => logs::run(&mut Source::open(place, args.from.as_deref()).await?, args).await,
+        Debug::DeadLetter(command) => deadletter::run(place, command).await,
         Debug::Snapshot(args) => snapshot::take(place, args).await,
         Debug::Record(args) => record::run(place, args).await,
         Debug::Replay(args) => replay::run(place, args).await,

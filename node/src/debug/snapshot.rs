@@ -7,6 +7,7 @@
 //! | `peek` | what waits in one mailbox, secrets redacted |
 //! | `setting` | one setting, secrets redacted, and where it came from |
 //! | `pegs` | what bridge knows of deposits and burns |
+//! | `letters` | the newest dead letters, secrets redacted |
 //! | `log` | the last lines of one instance |
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use alys_proto::cluster::MailboxPeek;
 use serde::{Deserialize, Serialize};
 
 use super::args;
+use super::deadletter::{self, Letters};
 use super::facts::Facts;
 use super::peek::Peek;
 use super::source::{Live, Source};
@@ -37,6 +39,7 @@ pub(super) struct Snapshot {
     pub(super) peeks: BTreeMap<String, Peek>,
     pub(super) settings: Vec<Setting>,
     pub(super) pegs: Option<serde_json::Value>,
+    pub(super) letters: Option<Letters>,
     pub(super) logs: BTreeMap<String, Vec<String>>,
 }
 
@@ -58,12 +61,13 @@ enum Line {
     Peek { instance: String, peek: Peek },
     Setting(Setting),
     Pegs(serde_json::Value),
+    Letters(Letters),
     Log { instance: String, lines: Vec<String> },
 }
 
 impl Line {
     /// Kinds of lines that this program knows.
-    const KNOWN: [&str; 6] = ["alys_snapshot", "facts", "peek", "setting", "pegs", "log"];
+    const KNOWN: [&str; 7] = ["alys_snapshot", "facts", "peek", "setting", "pegs", "letters", "log"];
 
     /// `None`: a kind that a later program writes.
     fn parse(text: &str) -> Result<Option<Self>, serde_json::Error> {
@@ -104,6 +108,9 @@ pub(super) async fn take(place: &Place, args: &args::Snapshot) -> Outcome {
     {
         snapshot.pegs = crate::cli::pegs::list(&live.cluster).await.ok().map(|pegs| crate::cli::pegs::json(&pegs));
     }
+    if let Source::Live(live) = &source {
+        snapshot.letters = deadletter::of_snapshot(live).await;
+    }
     snapshot.facts = facts;
     snapshot.write(&args.out)?;
     let (instances, lines) = (snapshot.facts.instances.len(), snapshot.logs.values().map(Vec::len).sum::<usize>());
@@ -139,7 +146,8 @@ impl Snapshot {
         let peeks = self.peeks.iter().map(|(instance, peek)| Line::Peek { instance: instance.clone(), peek: peek.clone() });
         let logs = self.logs.iter().map(|(instance, lines)| Line::Log { instance: instance.clone(), lines: lines.clone() });
         let settings = self.settings.iter().cloned().map(Line::Setting);
-        first.into_iter().chain(peeks).chain(settings).chain(self.pegs.clone().map(Line::Pegs)).chain(logs)
+        let letters = self.letters.clone().map(Line::Letters);
+        first.into_iter().chain(peeks).chain(settings).chain(self.pegs.clone().map(Line::Pegs)).chain(letters).chain(logs)
     }
 
     /// Opens a file.
@@ -164,6 +172,7 @@ impl Snapshot {
                 Line::Peek { instance, peek } => drop(snapshot.peeks.insert(instance, peek)),
                 Line::Setting(setting) => snapshot.settings.push(setting),
                 Line::Pegs(pegs) => snapshot.pegs = Some(pegs),
+                Line::Letters(letters) => snapshot.letters = Some(letters),
                 Line::Log { instance, lines } => drop(snapshot.logs.insert(instance, lines)),
             }
         }
@@ -190,6 +199,7 @@ mod tests {
             logs: BTreeMap::from([("storage".to_owned(), vec!["one".to_owned(), "two".to_owned()])]),
             settings: vec![setting],
             pegs: Some(serde_json::json!({ "peg_ins": [] })),
+            letters: Some(Letters { fallen_out: 3, ..Letters::default() }),
             facts,
         };
         snapshot.write(&path).unwrap();
