@@ -307,10 +307,17 @@ impl RoleActor for SupervisorActor {
                 let taken = self.order(cx.local(), Order::Resume, &asked);
                 self.answer(taken, reply).await
             }
-            Inbox::ScaleRole(asked, reply) => {
-                let taken = self.scale(cx.local(), &asked);
-                self.answer(taken, reply).await
-            }
+            Inbox::ScaleRole(asked, reply) => match self.scale_workload(&asked) {
+                Some(Ok(scaling)) => {
+                    tokio::spawn(async move { reply.answer(scaling.carry_out().await) });
+                    Ok(())
+                }
+                Some(Err(refused)) => self.answer(Ok(Err(refused)), reply).await,
+                None => {
+                    let taken = self.scale(cx.local(), &asked);
+                    self.answer(taken, reply).await
+                }
+            },
         }
     }
 

@@ -12,8 +12,10 @@ use crate::core::instance::{Instance, Phase};
 use crate::core::orders::{self, Order, Step};
 use crate::core::owner::Owner;
 use crate::io::desired;
+use crate::io::kubernetes::Api;
 use crate::show;
 use crate::supervision::RoleName;
+use crate::words::full;
 
 /// Where an order comes from.
 pub(crate) struct Asked<'a> {
@@ -24,6 +26,26 @@ pub(crate) struct Asked<'a> {
 
 /// An order's answer, or why the supervisor cannot go on.
 pub(crate) type Taken = Result<Result<OrderTaken, Refused>, ActorError>;
+
+/// An order about workers that Kubernetes carries out.
+pub(crate) struct Scaling {
+    role: Role,
+    count: u32,
+    dry_run: bool,
+    taken: OrderTaken,
+}
+
+impl Scaling {
+    /// Asks the API, unless it is only to be said.
+    pub(crate) async fn carry_out(self) -> Result<OrderTaken, Refused> {
+        if !self.dry_run {
+            tracing::info!(role = %self.role, instances = self.count, decision = self.taken.decision, "ordered");
+            let asked = async { Api::in_cluster()?.scale_workers(self.role, self.count).await };
+            asked.await.map_err(|fault| Refused::Failed(full(&fault)))?;
+        }
+        Ok(self.taken)
+    }
+}
 
 impl SupervisorActor {
     /// Restart, drain or resume.
@@ -74,10 +96,7 @@ impl SupervisorActor {
         let role = asked.role();
         let owner = self.supervision.owner(Some(role));
         if owner != Owner::Local {
-            let how = match owner {
-                Owner::Kubernetes => format!("kubectl scale deployment/alys-{role} --replicas={}", asked.instances),
-                _ => format!("systemctl start alys-{role}@{}.service", asked.instances),
-            };
+            let how = format!("systemctl start alys-{role}@{}.service", asked.instances);
             return Ok(Err(Refused::Failed(format!("{owner} runs the processes of {role}: `{how}`"))));
         }
         let (gained, lost) = match orders::scaled(self.state.instances(), role, asked.instances) {
@@ -119,6 +138,28 @@ impl SupervisorActor {
             self.step(local, input)?;
         }
         Ok(Ok(taken))
+    }
+
+    /// The same where Kubernetes runs them; `None` elsewhere. Answered when the API has answered.
+    pub(crate) fn scale_workload(&self, asked: &ScaleRole) -> Option<Result<Scaling, Refused>> {
+        let role = asked.role();
+        if self.supervision.owner(Some(role)) != Owner::Kubernetes {
+            return None;
+        }
+        let checked = self.may_be_ordered().and_then(|()| {
+            orders::scaled(&[], role, asked.instances).map_err(|fault| Refused::Failed(fault.to_string()))
+        });
+        Some(checked.map(|_| {
+            let step = StepReply {
+                instance: role.name().to_owned(),
+                state: String::new(),
+                action: format!("its Deployment and the least of its autoscaler are set to {}", asked.instances),
+                // Which pods come and go is not known here, so nobody can wait for them.
+                changes: false,
+                owner: Owner::Kubernetes.name().to_owned(),
+            };
+            Scaling { role, count: asked.instances, dry_run: asked.dry_run, taken: show::order(vec![step], None) }
+        }))
     }
 
     fn phase_of(&self, name: &str) -> &'static str {

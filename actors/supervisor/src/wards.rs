@@ -15,11 +15,13 @@ use crate::core::orders::Order;
 use crate::core::owner::Owner;
 use crate::core::platform::{Action, Ward, WardEffect, WardPhase};
 use crate::core::verdict::Jitter;
+use crate::io::kubernetes::{Api, Fault};
 use crate::io::look::Seen;
 use crate::io::systemd;
 use crate::ordering::{Asked, Taken};
 use crate::show;
 use crate::supervision::{Supervision, is_scalable};
+use crate::words::full;
 
 /// The roles that a platform owns. Workers of a role that may have several show themselves in the mesh.
 pub(crate) fn wards(supervision: &Supervision) -> Vec<Ward> {
@@ -87,10 +89,8 @@ impl SupervisorActor {
         tracing::warn!(instance = name, %owner, action = action.word(), "telling its platform");
         tokio::spawn(async move {
             let told = match owner {
-                Owner::Systemd => systemd::tell(action, role, &name).await,
-                Owner::Kubernetes => {
-                    Err(format!("{} its pod with kubectl: this supervisor has no access to the API", action.word()))
-                }
+                Owner::Systemd => systemd::tell(action, role, &name).await.map_err(|fault| full(&fault)),
+                Owner::Kubernetes => kubernetes(action, role, &name).await.map_err(|fault| full(&fault)),
                 Owner::Local => Ok(()),
             };
             if let Err(reason) = told {
@@ -106,8 +106,9 @@ impl SupervisorActor {
         if meant.is_empty() {
             return None;
         }
-        if let Some(ward) = meant.iter().find(|ward| ward.owner == Owner::Kubernetes && order == Order::Drain) {
-            let text = format!("kubernetes starts {} again whatever it ends with: scale its workload to 0 instead", ward.name);
+        let cannot_drain = |ward: &&Ward| ward.owner == Owner::Kubernetes && is_scalable(ward.role) && order != Order::Restart;
+        if let Some(ward) = meant.iter().find(cannot_drain) {
+            let text = format!("kubernetes keeps the number of {}, not single ones: `alys scale {}`", ward.role, ward.role);
             return Some(Ok(Err(Refused::Failed(text))));
         }
         let steps = meant.iter().map(|ward| step(ward, order)).collect();
@@ -136,8 +137,13 @@ impl SupervisorActor {
     }
 }
 
+async fn kubernetes(action: Action, role: Role, instance: &str) -> Result<(), Fault> {
+    Api::in_cluster()?.tell(action, role, instance).await
+}
+
 fn step(ward: &Ward, order: Order) -> StepReply {
     let action = match order {
+        Order::Drain if ward.owner == Owner::Kubernetes => "its workload is scaled to 0, which drains it",
         Order::Restart => "asked to drain and to end with code 80; its platform starts it again",
         Order::Drain => "asked to drain and to end with code 0; its platform leaves it so",
         Order::Resume if ward.phase == WardPhase::Running => "nothing: it runs",

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | any | another incarnation | running |
 //! | running | the same, wedged | by verdict: replacing, ask it to go; or quarantined: a person must look |
-//! | replacing, draining | the same for longer than `grace` | once: the platform is told to restart or stop it |
+//! | replacing, draining | the same for longer than `grace` | once: the platform is told to restart or stop it (Kubernetes is told to stop it at once) |
 //! | draining | nothing | drained |
 //! | running, replacing | nothing | missing: the platform's turn |
 //! | missing | nothing for `join_within` | told to people, once |
@@ -208,7 +208,9 @@ impl Ward {
     pub fn go(&mut self, now: Moment, restart: bool, why: String) -> Vec<WardEffect> {
         let is_there = self.is_there();
         self.enter(if restart { WardPhase::Replacing } else { WardPhase::Draining }, now);
-        if is_there {
+        // Kubernetes starts again whatever ends by itself: it must be told first, and drains it then.
+        let by_platform = self.owner == Owner::Kubernetes && !restart;
+        if is_there && !by_platform {
             return vec![WardEffect::AskToGo { name: self.name.clone(), restart, why }];
         }
         self.platform(if restart { Action::Restart } else { Action::Stop })

@@ -86,3 +86,18 @@ fn a_drain_ends_when_it_is_gone_and_resume_starts_it() {
     let start = WardEffect::Platform { name: "bridge".into(), action: Action::Start };
     assert_eq!(ward.resume(Duration::from_secs(301)), [start]);
 }
+
+#[test]
+fn kubernetes_is_told_before_one_drains_for_it_starts_what_ends() {
+    let mut ward = Ward::new("bridge", Role::Bridge, Owner::Kubernetes, Policy::default());
+    look(&mut ward, 0, Some((FIRST, Some(View::Working))));
+    let stop = WardEffect::Platform { name: "bridge".into(), action: Action::Stop };
+    assert_eq!(ward.go(Duration::from_secs(1), false, "test".into()), [stop]);
+    assert!(look(&mut ward, 60, Some((FIRST, Some(View::Starting)))).is_empty(), "once");
+    assert_eq!(look(&mut ward, 61, None), [WardEffect::Report(Report::Drained("bridge".into()))]);
+    let effects = ward.resume(Duration::from_secs(62));
+    assert_eq!(effects, [WardEffect::Platform { name: "bridge".into(), action: Action::Start }]);
+    look(&mut ward, 63, Some((SECOND, Some(View::Working))));
+    let effects = ward.go(Duration::from_secs(64), true, "test".into());
+    assert!(matches!(&effects[..], [WardEffect::AskToGo { restart: true, .. }]), "its container is started again: {effects:?}");
+}

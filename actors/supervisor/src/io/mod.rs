@@ -4,6 +4,7 @@ pub mod birth;
 pub mod child;
 pub mod console;
 pub mod desired;
+pub mod kubernetes;
 pub mod lifeline;
 pub mod look;
 pub mod output;
