@@ -254,12 +254,18 @@ fn weight(instance: &str, key: u64) -> u64 {
 /// Keeps a registry equal to `pg`.
 struct Watcher;
 
+/// What a [`Watcher`] is sent: nothing. A type of its own, because ractor can serialise `()`, and an actor whose messages can
+/// be serialised is announced to every peer.
+struct Nothing;
+
+impl ractor::Message for Nothing {}
+
 impl Actor for Watcher {
-    type Msg = ();
+    type Msg = Nothing;
     type State = Registry;
     type Arguments = Registry;
 
-    async fn pre_start(&self, myself: ActorRef<()>, registry: Registry) -> Result<Registry, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Nothing>, registry: Registry) -> Result<Registry, ActorProcessingErr> {
         ractor::pg::monitor_scope(SCOPE.into(), myself.get_cell());
         for key in ractor::pg::which_scoped_groups(&SCOPE.into()) {
             registry.change(&key, &ractor::pg::get_scoped_members(&SCOPE.into(), &key), true);
@@ -269,7 +275,7 @@ impl Actor for Watcher {
 
     async fn handle_supervisor_evt(
         &self,
-        _myself: ActorRef<()>,
+        _myself: ActorRef<Nothing>,
         event: SupervisionEvent,
         registry: &mut Registry,
     ) -> Result<(), ActorProcessingErr> {

@@ -44,13 +44,18 @@ impl RoleActor for Echo {
     }
 
     fn status(&self) -> Status {
-        Status::ready(vec![("answers", "pid".into())])
+        let remotable = ractor::registry::get_all_pids().iter().filter(|actor| actor.supports_remoting()).count();
+        Status::ready(vec![("answers", "pid".into()), ("remotable", remotable.to_string())])
     }
 }
 
 pub const RUN_DIR: &str = "ALYS_TEST_RUN_DIR";
 pub const LISTEN: &str = "ALYS_TEST_LISTEN";
 pub const CERTIFICATE: &str = "ALYS_TEST_CERTIFICATE";
+/// Name of the instance; the role's without it.
+pub const INSTANCE: &str = "ALYS_TEST_INSTANCE";
+/// What is logged; warnings without it.
+pub const FILTER: &str = "ALYS_TEST_FILTER";
 
 /// A child that dies with the test.
 pub struct Process(pub Child);
@@ -65,7 +70,12 @@ impl Process {
         Self(command.env(LISTEN, listen.to_string()).env(CERTIFICATE, certificate).spawn().unwrap())
     }
 
-    fn command(folder: &Path) -> Command {
+    /// One of several under names of their own.
+    pub fn start_as(folder: &Path, instance: &str) -> Self {
+        Self(Self::command(folder).env(INSTANCE, instance).spawn().unwrap())
+    }
+
+    pub fn command(folder: &Path) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["child", "--exact", "--ignored", "--nocapture"]).env(RUN_DIR, folder).stdout(Stdio::null());
         command
@@ -125,8 +135,13 @@ pub fn run_child() {
         config.mesh = Some(mesh(run_dir.as_ref(), &certificate, Some(listen.parse().unwrap()), vec![]));
         config.run_dir = Path::new(&run_dir).join("another host");
     }
+    config.debug.freeze_signers = true;
+    config.debug.audit_file = Path::new(&run_dir).join("audit.log");
+    if let Ok(filter) = std::env::var(FILTER) {
+        config.telemetry.filter = filter;
+    }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let identity = Identity::new(Role::Storage, "storage");
+    let identity = Identity::new(Role::Storage, &std::env::var(INSTANCE).unwrap_or_else(|_unset| "storage".into()));
     let code = runtime.block_on(alys_cluster::run(&config, identity, |_cluster| Ok(Echo)));
     std::process::exit(i32::from(code));
 }
