@@ -173,26 +173,27 @@ impl Activity {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, Instant::now()));
     }
 
-    fn begin(&self, name: &'static str, header: &Header, longest: Option<Duration>, now: Instant) {
+    fn begin(&self, message: InFlight, longest: Option<Duration>) {
         let mut current = self.lock();
-        (current.longest, current.ticked) = (longest, now);
-        current.in_flight = Some(InFlight::new(name, header, now));
+        (current.longest, current.ticked) = (longest, message.since);
+        current.in_flight = Some(message);
     }
 
-    /// The handler's message and how long it took.
-    fn end(&self, failed: bool, now: Instant) -> Option<(&'static str, Duration)> {
+    /// How long the message took. One that failed stays in hand: it may be what the process ends of.
+    fn end(&self, failed: bool, now: Instant) -> Duration {
         let mut current = self.lock();
         current.ticked = now;
-        let done = current.in_flight.take().map(|message| (message.name, now.saturating_duration_since(message.since)));
-        if let Some((_, took)) = done {
-            current.times.record(took, now);
+        let took = current.in_flight.as_ref().map_or(Duration::ZERO, |message| now.saturating_duration_since(message.since));
+        current.times.record(took, now);
+        if !failed {
+            current.in_flight = None;
         }
         drop(current);
         self.handled.fetch_add(1, Ordering::Relaxed);
         if failed {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
-        done
+        took
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
@@ -225,7 +226,7 @@ impl<A: RoleActor> Executor<A> {
     async fn serve(mut self) -> Result<A, ActorError> {
         let mut cx = Cx::new(LocalSender::new(self.mailbox.clone()), self.lease.clone(), self.activity.clone());
         self.activity.show(Status { health: Health::Starting, reason: String::new(), fields: Vec::new() });
-        self.activity.begin("start", &Header::default(), None, Instant::now());
+        self.activity.begin(InFlight::own("start", Instant::now()), None);
         let span = telemetry::start_span(A::Inbox::SERVICE);
         // Set once: a process starts its role once.
         let _first = self.activity.started.set(telemetry::context_of(&span));
@@ -292,48 +293,47 @@ impl<A: RoleActor> Executor<A> {
     ) -> Result<Instant, ActorError> {
         self.lease.check().map_err(|refused| ActorError::Fenced(refused.to_string()))?;
         let waited = now.saturating_duration_since(ticket.arrived);
-        let (mut copy, mut due) = (None, None);
+        let (mut copy, mut due, mut letter) = (None, None, 0);
         let result = match item {
             Item::Local(message) => {
-                cx.set_sender(Header::default());
-                self.activity.begin("local", cx.sender(), None, now);
+                cx.set_sender(Header::OWN);
+                self.activity.begin(InFlight::own("local", now), None);
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
-                copy = self.gate.taps.any().then(|| (envelope.method, envelope.body.clone()));
                 let longest = envelope.method.longest;
-                let Some((message, header, posted)) = self.open(envelope) else { return Ok(now) };
-                due = posted;
-                let span = telemetry::message_span(A::Inbox::SERVICE, message.name(), &header);
-                self.activity.begin(message.name(), &header, longest, now);
-                cx.set_sender(header);
-                if span.is_disabled() {
-                    self.actor.handle(cx, message).await
-                } else {
-                    self.actor.handle(cx, message).instrument(span).await
-                }
+                let Some((message, in_flight, posted)) = self.open(*envelope, now) else { return Ok(now) };
+                copy = self.gate.taps.any().then(|| (in_flight.method, in_flight.body.clone()));
+                (due, letter) = (posted, in_flight.letter);
+                let span = telemetry::message_span(A::Inbox::SERVICE, in_flight.name, &in_flight.header);
+                cx.set_sender(in_flight.header);
+                self.activity.begin(in_flight, longest);
+                self.actor.handle(cx, message).instrument(span).await
             }
         };
-        if result.is_ok() {
-            self.guard.end();
-            if let Some(due) = due {
-                self.handled.done(due).await;
-            }
+        if result.is_ok()
+            && let Some(due) = due
+        {
+            self.handled.done(due).await;
         }
         let ended = Instant::now();
-        let Some((name, took)) = self.activity.end(result.is_err(), ended) else { return result.map(|()| ended) };
-        self.gate.counts.handled(name, took, result.is_err());
-        let (method, body) = copy.map_or((None, bytes::Bytes::new()), |(method, body)| (Some(method), body));
+        let took = self.activity.end(result.is_err(), ended);
+        self.gate.counts.handled(ticket.name, took, result.is_err());
+        result?;
+        if letter != 0 {
+            self.guard.handled(letter, ticket.name);
+        }
         // One whose tap was opened while it was in hand has no copy and is not shown.
+        let (method, body) = copy.unwrap_or_default();
         if method.is_some() || ticket.name == "local" {
-            let passing = Passing::Handled { waited, took, failed: result.is_err() };
+            let passing = Passing::Handled { waited, took, failed: false };
             self.gate.taps.pass(Message { method, header: cx.sender(), body: &body }, &passing);
         }
-        result.map(|()| ended)
+        Ok(ended)
     }
 
     /// Decodes a message, unless nobody waits for it any more.
-    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Header, Option<Due>)> {
+    fn open(&self, envelope: Envelope, now: Instant) -> Option<(A::Inbox, InFlight, Option<Due>)> {
         let checked = self.guard.check(&envelope);
         let Envelope { method, header, body, answer, letter } = envelope;
         let deadline = header.stamp.deadline;
@@ -362,8 +362,8 @@ impl<A: RoleActor> Executor<A> {
         };
         match A::Inbox::decode(method.name, &body, port) {
             Ok(message) => {
-                self.guard.begin(method, body, header, letter);
-                Some((message, header, due))
+                let (name, method) = (message.name(), Some(method));
+                Some((message, InFlight { name, since: now, header, body, method, letter }, due))
             }
             Err(refused) => {
                 self.gate.malformed.fetch_add(1, Ordering::Relaxed);

@@ -44,11 +44,18 @@ pub(crate) struct Trace {
 
 impl Default for Header {
     fn default() -> Self {
-        Self { sender: Role::Unspecified, incarnation: Incarnation(0), stamp: Stamp::default() }
+        Self::OWN
     }
 }
 
 impl Header {
+    /// Of a role's own messages.
+    pub(crate) const OWN: Self = Self {
+        sender: Role::Unspecified,
+        incarnation: Incarnation(0),
+        stamp: Stamp { sequence: 0, deadline: 0, epoch: 0, posted: 0, trace: None },
+    };
+
     pub(crate) const fn new(sender: &Identity, stamp: Stamp) -> Self {
         Self { sender: sender.role, incarnation: sender.incarnation, stamp }
     }
@@ -56,6 +63,11 @@ impl Header {
     /// Lease epoch of the sender's role; 0: it holds none.
     pub const fn epoch(&self) -> u64 {
         self.stamp.epoch
+    }
+
+    /// The same under another lease.
+    pub(crate) const fn with_epoch(self, epoch: u64) -> Self {
+        Self { stamp: Stamp { epoch, ..self.stamp }, ..self }
     }
 
     /// The sender's incarnation and the message's number; empty for a role's own messages.

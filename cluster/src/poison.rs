@@ -20,12 +20,12 @@ use alys_proto::storage::dead_letter::Reason;
 use alys_proto::storage::{self, DeadLetter, DropDeadLetter, ReportDeath, TakeRequeued};
 use alys_proto::wire::{self, Method};
 use alys_proto::{Inbox, Refused, Role};
-use bytes::Bytes;
 
 use crate::exit::ActorError;
 use crate::guard::panic_text;
 use crate::header::Header;
 use crate::identity::unix_millis;
+use crate::inspect::InFlight;
 use crate::port::{Answer, Envelope};
 use crate::remote::Remote;
 
@@ -48,23 +48,14 @@ pub(crate) fn blame<A>(ended: &Ended<A>) -> Option<String> {
     }
 }
 
-/// Knows the message in hand and the ones that must not be handled.
+/// Knows the messages that must not be handled.
 pub(crate) struct Guard {
     role: Role,
     service: &'static str,
     storage: Option<Remote<storage::Inbox>>,
-    in_hand: Mutex<Option<InHand>>,
     letters: Mutex<Letters>,
     /// There are dead letters: as long as there is none, no message is compared with them.
     any: AtomicBool,
-}
-
-struct InHand {
-    method: &'static str,
-    body: Bytes,
-    header: Header,
-    /// Id of the requeued letter that it is; 0: it came over a link.
-    letter: u64,
 }
 
 #[derive(Default)]
@@ -78,7 +69,7 @@ impl Guard {
     /// Of a role that others reach through `I`. `storage`: none guards nothing.
     pub(crate) fn new<I: Inbox>(role: Role, storage: Option<Remote<storage::Inbox>>) -> Arc<Self> {
         let storage = storage.filter(|_| !matches!(role, Role::Storage | Role::Supervisor | Role::Debug));
-        Arc::new(Self { role, service: I::SERVICE, storage, in_hand: Mutex::default(), letters: Mutex::default(), any: AtomicBool::new(false) })
+        Arc::new(Self { role, service: I::SERVICE, storage, letters: Mutex::default(), any: AtomicBool::new(false) })
     }
 
     /// Whether this message is a dead letter.
@@ -97,35 +88,21 @@ impl Guard {
         Ok(())
     }
 
-    /// The executor begins with a message.
-    pub(crate) fn begin(&self, method: &'static Method, body: Bytes, header: Header, letter: u64) {
-        if self.storage.is_some() {
-            *lock(&self.in_hand) = Some(InHand { method: method.name, body, header, letter });
-        }
+    /// A requeued letter was handled: it leaves the store.
+    pub(crate) fn handled(&self, id: u64, method: &'static str) {
+        let Some(storage) = self.storage.clone() else { return };
+        tracing::info!(id, method, "a requeued dead letter is handled");
+        tokio::spawn(async move {
+            if let Err(refused) = storage.ask(DropDeadLetter { id }).await {
+                tracing::warn!(id, %refused, "a handled dead letter stays in the store");
+            }
+        });
     }
 
-    /// The handler returned well.
-    pub(crate) fn end(&self) {
-        if self.storage.is_none() {
-            return;
-        }
-        let done = lock(&self.in_hand).take();
-        if let (Some(InHand { letter: id @ 1.., method, .. }), Some(storage)) = (done, self.storage.clone()) {
-            tracing::info!(id, method, "a requeued dead letter is handled");
-            tokio::spawn(async move {
-                if let Err(refused) = storage.ask(DropDeadLetter { id }).await {
-                    tracing::warn!(id, %refused, "a handled dead letter stays in the store");
-                }
-            });
-        }
-    }
-
-    /// The process ends: tells storage which message did it, if [`blame`] says that one did.
-    pub(crate) async fn report(&self, explanation: Option<String>) {
-        let Some(explanation) = explanation else { return };
-        let Some(guilty) = lock(&self.in_hand).take() else { return };
-        let Some(storage) = &self.storage else { return };
-        let method = guilty.method;
+    /// The process ends over the message in hand: tells storage, if [`blame`] says that a message did it.
+    pub(crate) async fn report(&self, explanation: Option<String>, in_hand: Option<InFlight>) {
+        let (Some(explanation), Some(guilty), Some(storage)) = (explanation, in_hand, &self.storage) else { return };
+        let Some(method) = guilty.method.map(|method| method.name) else { return };
         let letter = self.letter(guilty, explanation);
         match storage.ask_within(AT_END, ReportDeath { letter: Some(letter) }).await {
             Ok(death) => tracing::error!(method, deaths = death.deaths, dead_letter = death.dead, "a message ended this process"),
@@ -133,7 +110,7 @@ impl Guard {
         }
     }
 
-    fn letter(&self, guilty: InHand, explanation: String) -> DeadLetter {
+    fn letter(&self, guilty: InFlight, explanation: String) -> DeadLetter {
         DeadLetter {
             id: guilty.letter,
             reason: Reason::KilledItsHandler.into(),
@@ -141,7 +118,7 @@ impl Guard {
             explanation: explanation.chars().take(2_000).collect(),
             receiver: self.role.into(),
             service: self.service.to_owned(),
-            method: guilty.method.to_owned(),
+            method: guilty.name.to_owned(),
             body: guilty.body.to_vec(),
             header: Some(guilty.header.into()),
             died_unix_millis: unix_millis(),

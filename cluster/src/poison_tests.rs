@@ -3,6 +3,7 @@
 
 use alys_proto::bridge;
 use alys_proto::storage::{DeadLetters, Death};
+use bytes::Bytes;
 
 use super::*;
 use crate::testing::{Probe, probe};
@@ -17,9 +18,9 @@ fn seen(body: &[u8], letter: u64) -> Envelope {
     Envelope { method, header: Header::default(), body: Bytes::copy_from_slice(body), answer: Answer::Told(None), letter }
 }
 
-fn begin(guard: &Guard, letter: u64) {
+fn in_hand(letter: u64) -> Option<InFlight> {
     let Envelope { method, header, body, letter, .. } = seen(b"poison", letter);
-    guard.begin(method, body, header, letter);
+    Some(InFlight { name: method.name, since: std::time::Instant::now(), header, body, method: Some(method), letter })
 }
 
 async fn death(storage: &mut Probe<storage::Inbox>) -> DeadLetter {
@@ -32,22 +33,20 @@ async fn death(storage: &mut Probe<storage::Inbox>) -> DeadLetter {
 async fn a_panic_and_a_broken_promise_are_reported_with_their_message_and_nothing_else_is() {
     let (guard, mut storage) = guard();
     let broken = |error| -> Ended<()> { Ok(Err(error)) };
-    begin(&guard, 4);
-    let (_, letter) = tokio::join!(guard.report(blame::<()>(&Err(Box::new("index out of bounds")))), death(&mut storage));
+    let panicked = blame::<()>(&Err(Box::new("index out of bounds")));
+    let (_, letter) = tokio::join!(guard.report(panicked, in_hand(4)), death(&mut storage));
     assert_eq!((letter.id, letter.body.as_slice(), letter.method.as_str()), (4, b"poison".as_slice(), "BitcoinTransactionSeen"));
     assert_eq!((letter.receiver(), letter.explanation.as_str()), (Role::Bridge, "panicked: index out of bounds"));
-    begin(&guard, 0);
     let ended = broken(ActorError::Broken("a promise".into()));
-    let (_, letter) = tokio::join!(guard.report(blame(&ended)), death(&mut storage));
+    let (_, letter) = tokio::join!(guard.report(blame(&ended), in_hand(0)), death(&mut storage));
     assert_eq!(letter.explanation, "broken: a promise");
 
     for innocent in [ActorError::Temporary, ActorError::Network, ActorError::Configuration, ActorError::Fenced] {
-        begin(&guard, 0);
-        guard.report(blame(&broken(innocent("it".into())))).await;
+        guard.report(blame(&broken(innocent("it".into()))), in_hand(0)).await;
     }
-    begin(&guard, 0);
-    guard.end();
-    guard.report(blame(&broken(ActorError::Broken("a timer, not a message".into())))).await;
+    let own = InFlight::own("local", std::time::Instant::now());
+    guard.report(blame(&broken(ActorError::Broken("a timer, not a message".into()))), Some(own)).await;
+    guard.report(blame(&ended), None).await;
     assert!(storage.try_next().is_none(), "an innocent message was reported");
 }
 
@@ -75,8 +74,7 @@ async fn a_dead_letter_is_refused_until_it_is_requeued_and_leaves_when_it_is_han
     assert_eq!((envelope.letter, &*envelope.body), (4, b"poison".as_slice()));
     assert_eq!(guard.check(&envelope), Ok(()));
     assert!(taken.try_recv().is_err(), "taken twice");
-    guard.begin(envelope.method, envelope.body, envelope.header, envelope.letter);
-    guard.end();
+    guard.handled(envelope.letter, envelope.method.name);
     loop {
         match storage.next().await {
             storage::Inbox::DropDeadLetter(request, _) => break assert_eq!(request.id, 4),

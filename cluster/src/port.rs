@@ -54,7 +54,8 @@ pub(crate) struct Envelope {
 
 /// What waits in a mailbox: messages of others, and the role's own timers and answers.
 pub(crate) enum Item<L> {
-    Wire(Envelope),
+    /// In a box, because a message moves several times until it is handled.
+    Wire(Box<Envelope>),
     Local(L),
 }
 
@@ -175,7 +176,7 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
 
 impl Gate {
     /// What every message must pass before it may wait; what does not pass is answered here.
-    fn check<I: Inbox>(&self, incoming: Incoming<'_>) -> Option<Envelope> {
+    fn check<I: Inbox>(&self, incoming: Incoming<'_>) -> Option<Box<Envelope>> {
         let Incoming { name, header, body, answer } = incoming;
         let Some(method) = I::method(name) else {
             self.refuse(None, answer, &self.malformed, Refused::Unknown(name.to_owned()));
@@ -191,7 +192,7 @@ impl Gate {
             self.epochs.admit(&header)
         };
         match refused {
-            Ok(()) => Some(Envelope { method, header, body, answer, letter: 0 }),
+            Ok(()) => Some(Box::new(Envelope { method, header, body, answer, letter: 0 })),
             Err(refused) => {
                 self.refuse(Some(method), answer, &self.refused, refused);
                 None
@@ -208,7 +209,7 @@ impl Gate {
 
 /// Puts a requeued dead letter into the mailbox. What does not fit is taken again at the next start.
 pub(crate) fn put_back<L>(mailbox: &Shared<Item<L>>, envelope: Envelope) {
-    let _full = mailbox.push(envelope.ticket(Instant::now()), Item::Wire(envelope));
+    let _full = mailbox.push(envelope.ticket(Instant::now()), Item::Wire(Box::new(envelope)));
 }
 
 /// Stands in a process group while a door is open; that is how others learn of it. It takes no messages: those come on

@@ -128,7 +128,7 @@ async fn serve<A: RoleActor>(
     inspect::replay(config.debug.replay.clone(), vitals.clone(), door, drain.clone());
 
     let ended = until_drained(executor, &mut terminate, &drain, config.drain_budget, &vitals).await;
-    guard.report(blame(&ended)).await;
+    guard.report(blame(&ended), vitals.activity.message()).await;
     if let Some(keeper) = keeper {
         keeper.give_back().await;
     }

@@ -16,6 +16,7 @@ mod logs;
 mod observe;
 pub mod recording;
 mod replay;
+mod replay_lease;
 mod tap;
 mod times;
 mod valve;

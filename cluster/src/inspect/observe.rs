@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use alys_proto::Lane;
-use alys_proto::cluster::{
-    Field, LaneDepth, Mailbox, MailboxPeek, MailboxView, Observation, QueuedMessage, TypeCount,
-};
+use alys_proto::cluster::{Field, LaneDepth, Mailbox, MailboxPeek, MailboxView, Observation, QueuedMessage, TypeCount};
+use alys_proto::wire::Method;
+use bytes::Bytes;
 
 use super::waits::of_handler;
 use super::{Inspector, Waits};
@@ -23,13 +23,18 @@ const MOST_PEEKED: usize = 1_000;
 pub(crate) struct InFlight {
     pub(crate) name: &'static str,
     pub(crate) since: Instant,
-    header: Header,
+    pub(crate) header: Header,
+    pub(crate) body: Bytes,
+    /// `None`: the role's own.
+    pub(crate) method: Option<&'static Method>,
+    /// Id of the requeued dead letter that it is; 0: it came over a link.
+    pub(crate) letter: u64,
 }
 
 impl InFlight {
-    /// Since then.
-    pub(crate) const fn new(name: &'static str, header: &Header, since: Instant) -> Self {
-        Self { name, since, header: *header }
+    /// One of the role's own.
+    pub(crate) const fn own(name: &'static str, since: Instant) -> Self {
+        Self { name, since, header: Header::OWN, body: Bytes::new(), method: None, letter: 0 }
     }
 }
 

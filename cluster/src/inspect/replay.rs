@@ -1,14 +1,16 @@
 //! A recording through a role's own mailbox and executor. Each message arrives as it did, with the role that sent it in its
-//! header; the next one comes when it is answered, or at once when nobody waited for an answer.
+//! header; the next one comes when it is answered, or at once when nobody waited for an answer. To storage it comes under a
+//! lease of its sender on the replay's own database: see [`super::replay_lease`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alys_proto::Refused;
+use alys_proto::{Refused, Role};
 use tokio::sync::{oneshot, watch};
 
 use super::recording::{Recorded, Recording, Replayed, write_line};
+use super::replay_lease::Leases;
 use crate::exit::ActorError;
 use crate::header::Header;
 use crate::port::{Answer, Deliver, Incoming};
@@ -34,8 +36,9 @@ pub(crate) fn start(file: Option<PathBuf>, vitals: Arc<Vitals>, enter: Deliver, 
 async fn feed(file: &Path, vitals: &Vitals, enter: &Deliver) -> Result<(), ActorError> {
     let read = Recording::read(file);
     let (_, messages) = read.map_err(|cause| ActorError::Configuration(format!("{}: {cause}", file.display())))?;
+    let mut leases = (vitals.identity.role == Role::Storage).then(Leases::default);
     for (position, message) in messages.iter().enumerate() {
-        let replayed = one(position.saturating_add(1), message, enter).await;
+        let replayed = one(position.saturating_add(1), message, &Entry(enter), leases.as_mut()).await;
         write_line(&mut std::io::stdout(), &replayed)
             .map_err(|cause| ActorError::Temporary(format!("nobody reads the replay: {cause}")))?;
     }
@@ -46,24 +49,40 @@ async fn feed(file: &Path, vitals: &Vitals, enter: &Deliver) -> Result<(), Actor
     Ok(())
 }
 
-async fn one(number: usize, message: &Recorded, enter: &Deliver) -> Replayed {
-    let begun = Instant::now();
-    // `Recording::read` has checked both.
-    let header = Header::from(&message.header().unwrap_or_default());
-    let body = message.body().unwrap_or_default().into();
-    let incoming = |answer| vec![Incoming { name: message.name.as_str(), header, body, answer }];
-    let outcome = if message.told {
-        enter(incoming(Answer::Told(None)));
-        Ok(Vec::new())
-    } else {
+/// The door of the role, and how a question goes through it.
+pub(super) struct Entry<'a>(pub(super) &'a Deliver);
+
+impl Entry<'_> {
+    fn tell(&self, name: &str, header: Header, body: Vec<u8>) {
+        (self.0)(vec![Incoming { name, header, body: body.into(), answer: Answer::Told(None) }]);
+    }
+
+    pub(super) async fn ask(&self, name: &str, header: Header, body: Vec<u8>) -> Result<Vec<u8>, Refused> {
         let (sender, answer) = oneshot::channel();
         // A dropped receiver has stopped waiting.
-        enter(incoming(Answer::Asked(Box::new(move |answer| drop(sender.send(answer))))));
+        let answered = Answer::Asked(Box::new(move |answer| drop(sender.send(answer))));
+        (self.0)(vec![Incoming { name, header, body: body.into(), answer: answered }]);
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_dropped)) => Err(Refused::NotReady("the role ended".into())),
             Err(_elapsed) => Err(Refused::TooLate(format!("no answer within {PATIENCE:?}"))),
         }
+    }
+}
+
+async fn one(number: usize, message: &Recorded, entry: &Entry<'_>, leases: Option<&mut Leases>) -> Replayed {
+    // `Recording::read` has checked both.
+    let mut header = Header::from(&message.header().unwrap_or_default());
+    let mut body = message.body().unwrap_or_default();
+    if let Some(leases) = leases {
+        (header, body) = leases.under(entry, &message.name, header, body).await;
+    }
+    let begun = Instant::now();
+    let outcome = if message.told {
+        entry.tell(&message.name, header, body);
+        Ok(Vec::new())
+    } else {
+        entry.ask(&message.name, header, body).await
     };
     Replayed {
         number,
@@ -78,7 +97,7 @@ async fn one(number: usize, message: &Recorded, enter: &Deliver) -> Replayed {
 
 #[cfg(test)]
 mod tests {
-    use alys_proto::{Message as _, Role, cluster};
+    use alys_proto::{Message as _, cluster};
 
     use super::*;
 
@@ -101,10 +120,10 @@ mod tests {
             header: hex::encode(&header),
             body: "07".into(),
         };
-        let answered = one(1, &message("GetHead", false), &enter).await;
+        let answered = one(1, &message("GetHead", false), &Entry(&enter), None).await;
         assert_eq!((answered.reply_bytes, answered.refused), (40, None));
-        let refused = one(2, &message("GetWal", false), &enter).await;
+        let refused = one(2, &message("GetWal", false), &Entry(&enter), None).await;
         assert_eq!(refused.refused.as_deref(), Some("busy: full"));
-        assert!(one(3, &message("Told", true), &enter).await.told);
+        assert!(one(3, &message("Told", true), &Entry(&enter), None).await.told);
     }
 }

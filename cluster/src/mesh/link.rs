@@ -9,7 +9,7 @@
 //! | it dialed us | one that we dialed, it started later | ours is ended, the new one taken |
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -25,6 +25,11 @@ use crate::identity::{Identity, Incarnation};
 /// Peers that one process may be linked to: a large cluster has a few dozen.
 const MOST_LINKS: usize = 512;
 
+/// A link's streams are being connected; all stand; it has ended.
+const BEGUN: u8 = 0;
+const OPEN: u8 = 1;
+const ENDED: u8 = 2;
+
 /// Another process, as long as it is linked.
 pub(crate) struct Peer {
     /// Who it is, as its certificate or its user proves.
@@ -38,7 +43,8 @@ pub(crate) struct Peer {
     normal: Arc<Channel>,
     bulk: Arc<Channel>,
     pulse: Mutex<(Instant, Pulse)>,
-    open: AtomicBool,
+    /// Of [`BEGUN`], [`OPEN`], [`ENDED`]: read for every message that is sent.
+    state: AtomicU8,
     /// Cancelled when the link ends, for whatever reason.
     pub(crate) ended: CancellationToken,
     links: Links,
@@ -61,19 +67,22 @@ impl Peer {
 
     /// All streams stand.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire) && !self.ended.is_cancelled()
+        self.state.load(Ordering::Acquire) == OPEN
     }
 
     /// The last stream stands: messages may go.
     pub(crate) fn complete(&self) {
-        self.open.store(true, Ordering::Release);
+        if self.state.compare_exchange(BEGUN, OPEN, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return;
+        }
         tracing::debug!(peer = %self.identity.instance, incarnation = %self.identity.incarnation, transport = self.transport, "linked");
         self.links.tell();
     }
 
     /// Ends the link. Everybody who waits for the peer learns it now.
     pub(crate) fn end(&self, why: &str) {
-        if self.ended.is_cancelled() {
+        let before = self.state.swap(ENDED, Ordering::AcqRel);
+        if before == ENDED {
             return;
         }
         self.ended.cancel();
@@ -81,7 +90,7 @@ impl Peer {
         for channel in [&self.control, &self.normal, &self.bulk] {
             channel.end();
         }
-        if self.open.load(Ordering::Acquire) {
+        if before == OPEN {
             tracing::debug!(peer = %self.identity.instance, incarnation = %self.identity.incarnation, why, "link ended");
         }
         self.links.tell();
@@ -165,7 +174,7 @@ impl Links {
             normal: channel(false),
             bulk: channel(true),
             pulse: Mutex::new((began, Pulse::new(began.elapsed()))),
-            open: AtomicBool::new(false),
+            state: AtomicU8::new(BEGUN),
             ended: CancellationToken::new(),
             links: self.clone(),
         })
