@@ -7,7 +7,7 @@ use alys_proto::role::ROLES;
 use alys_supervisor::{ChildSpec, Console, Peers, Plan, SupervisorActor};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Loaded, NodeConfig, Override};
+use crate::config::{Loaded, NodeConfig, Override, digest};
 use crate::failure::{Failure, OrFail as _, Outcome};
 use crate::io::live;
 use crate::prepare::keys::{Kind, Secret};
@@ -36,6 +36,7 @@ pub async fn role(mut launch: Launch) -> Outcome<u8> {
     let metrics = launch.loaded.config.local.metrics_listen(launch.role, &launch.instance);
     let telemetry = &mut launch.loaded.config.cluster.telemetry;
     telemetry.listen = metrics.or(telemetry.listen);
+    launch.loaded.config.cluster.origin = digest::origin(&launch.loaded, &launch.overrides, launch.role)?;
     let identity = Identity::new(launch.role, &launch.instance);
     let config = &launch.loaded.config;
     let cluster = &config.cluster;
@@ -73,7 +74,7 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
     // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
     cluster.drain_budget = config.supervisor.phase_budget.saturating_mul(6);
     let (settings, supervision) = (config.supervisor.clone(), config.supervision.clone());
-    let ended = try_run(&cluster, identity, |mesh| SupervisorActor::new(settings, supervision, plan, Peers::from(mesh))).await;
+    let ended = try_run(&cluster, identity, |mesh| SupervisorActor::new(settings, supervision, plan, Peers::new(mesh, &cluster))).await;
     ended.map(|()| exit::DONE).map_err(|error| Failure { code: error.exit_code(), report: eyre::Report::new(error), help: None })
 }
 

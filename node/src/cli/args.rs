@@ -8,7 +8,7 @@ use alys_proto::{Role, Sats};
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 
-use super::orders::{OrderArgs, ScaleArgs};
+use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
 use crate::debug::args::Debug;
 use crate::io::table::Output;
 use crate::prepare::keys::Kind;
@@ -54,8 +54,9 @@ pub enum Command {
     Governance(Governance),
     /// Show every role: process, mailbox, health, head
     Status(Status),
-    /// Drain a role or an instance and start it again; also ends a quarantine
-    Restart(OrderArgs),
+    /// Drain a role or an instance and start it again; also ends a quarantine. `--outdated`: all that run an old build or
+    /// configuration
+    Restart(RestartArgs),
     /// Let a role or an instance finish what it has begun, and keep it stopped
     Drain(OrderArgs),
     /// End a drain or a quarantine
@@ -118,7 +119,7 @@ pub struct Up {
     /// Peer-to-peer port on 127.0.0.1
     #[arg(long, value_name = "PORT")]
     pub p2p_port: Option<u16>,
-    /// First of eight ports on 127.0.0.1 for metrics and probes, one a role: /metrics, /livez, /readyz [default: none]
+    /// First of the ports on 127.0.0.1 for metrics and probes, one a role, then one a local governance node from the 21st on: /metrics, /livez, /readyz [default: none]
     #[arg(long, env = "ALYS_METRICS_PORT_BASE", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_528))]
     pub metrics_port_base: Option<u16>,
     /// RPC of bitcoind. It may come later: until then the peg waits

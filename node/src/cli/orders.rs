@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use alys_cluster::Cluster;
-use alys_proto::supervisor::{self, DrainRole, GetInstances, Instance, OrderTaken, RestartRole, ResumeRole, ScaleRole};
+use alys_proto::supervisor::{
+    self, DrainRole, GetInstances, Instance, OrderTaken, RestartOutdated, RestartRole, ResumeRole, ScaleRole,
+};
 use alys_proto::{Refused, Role};
 use clap::Args;
 use serde_json::json;
@@ -17,7 +19,21 @@ use crate::io::table::{self, Output, print, table};
 /// How often the supervisor is asked how far it is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// `alys restart`, `drain` and `resume`.
+/// `alys restart`.
+#[derive(Clone, Debug, Args)]
+pub struct RestartArgs {
+    /// Instance, as `alys status` names it; a role's name means all its instances
+    #[arg(required_unless_present = "outdated")]
+    pub instance: Option<String>,
+    /// All that run another build or configuration than a start of them would now, one after another
+    #[arg(long, conflicts_with = "instance")]
+    pub outdated: bool,
+    /// How
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// `alys drain` and `resume`.
 #[derive(Clone, Debug, Args)]
 pub struct OrderArgs {
     /// Instance, as `alys status` names it; a role's name means all its instances
@@ -72,11 +88,14 @@ enum Goal {
     Scaled,
 }
 
-pub(super) async fn restart(place: &Place, args: &OrderArgs) -> Outcome {
+pub(super) async fn restart(place: &Place, args: &RestartArgs) -> Outcome {
     let cluster = join(place).await?;
-    let asked = RestartRole { instance: args.instance.clone(), reason: args.how.reason.clone(), dry_run: args.how.dry_run };
     let before = kept(&cluster).await?;
-    let taken = cluster.remote::<supervisor::Inbox>().ask(asked).await;
+    let (supervisor, reason, dry_run) = (cluster.remote::<supervisor::Inbox>(), args.how.reason.clone(), args.how.dry_run);
+    let taken = match &args.instance {
+        Some(instance) => supervisor.ask(RestartRole { instance: instance.clone(), reason, dry_run }).await,
+        None => supervisor.ask(RestartOutdated { reason, dry_run }).await,
+    };
     finish(&cluster, &args.how, &before, taken, Goal::Replaced).await
 }
 

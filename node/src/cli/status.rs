@@ -8,6 +8,8 @@ use alys_proto::Role;
 use alys_proto::cluster::Observation;
 use alys_proto::role::ROLES;
 use alys_proto::supervisor::{self, GetInstances, Instance};
+use alys_supervisor::core::generation::Age;
+use alys_supervisor::io::look::age;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -42,6 +44,12 @@ pub(super) struct Row {
     resident_bytes: u64,
     cpu_millis: u64,
     version: String,
+    /// Build and configuration that it runs.
+    generation: String,
+    /// In what a start of it would differ now; empty: in nothing, or it does not say.
+    outdated: String,
+    /// Why a start of it would fail now.
+    cannot_start: String,
     status: Map<String, Value>,
 }
 
@@ -184,6 +192,9 @@ fn absent(role: &str, instance: &str) -> Row {
         resident_bytes: 0,
         cpu_millis: 0,
         version: String::new(),
+        generation: String::new(),
+        outdated: String::new(),
+        cannot_start: String::new(),
         status: Map::new(),
     }
 }
@@ -213,6 +224,12 @@ impl Row {
         self.resident_bytes = observation.resident_bytes;
         self.cpu_millis = observation.cpu_millis;
         self.version = observation.version.clone();
+        self.generation = observation.generation.as_ref().map(generation).unwrap_or_default();
+        match age(observation) {
+            Age::Outdated(difference) => self.outdated = difference.to_string(),
+            Age::CannotStart(why) => self.cannot_start = why,
+            Age::Current | Age::Unknown => {}
+        }
         self.lease =
             observation.lease.as_ref().map(|lease| LeaseRow { epoch: lease.epoch, remaining_millis: lease.remaining_millis });
         self.mailbox = observation.mailbox.as_ref().map(MailboxRow::new);
@@ -254,9 +271,27 @@ impl Row {
             self.mailbox.as_ref().map_or("-".to_owned(), |mailbox| mailbox.handled.to_string()),
             self.restarts.to_string(),
             unless_zero(self.resident_bytes.div_ceil(1024 * 1024)),
-            self.reason.clone(),
+            self.remark(),
         ]
     }
+
+    /// How it is, and what a restart of it would change.
+    fn remark(&self) -> String {
+        let mut remarks = vec![self.reason.clone()];
+        if !self.outdated.is_empty() {
+            remarks.push(format!("outdated: {}", self.outdated));
+        }
+        if !self.cannot_start.is_empty() {
+            remarks.push(format!("would not start again: {}", self.cannot_start));
+        }
+        remarks.retain(|remark| !remark.is_empty());
+        remarks.join("; ")
+    }
+}
+
+/// Build and configuration as one word.
+fn generation(told: &alys_proto::cluster::Generation) -> String {
+    if told.configuration.is_empty() { told.build.clone() } else { format!("{}/{}", told.build, told.configuration) }
 }
 
 impl MailboxRow {
@@ -290,7 +325,7 @@ mod tests {
 
     use alys_cluster::{Health, Identity};
     use alys_proto::Refused;
-    use alys_proto::cluster::{Field, Mailbox};
+    use alys_proto::cluster::{Field, Generation, Mailbox};
 
     use super::*;
 
@@ -344,6 +379,25 @@ mod tests {
         assert_eq!(rows[2].reason, "quarantined exit 78");
         assert_eq!((rows[3].pid, rows[3].head, rows[3].mailbox.as_ref().unwrap().depth), (42, Some(17), 3));
         assert!(!rows[1].is_working() && rows[3].is_working() && rows[8].is_working());
+    }
+
+    #[test]
+    fn an_outdated_process_is_told_from_one_that_would_not_start() {
+        let with = |on_disk: Option<&str>, fault: &str| {
+            let generation = |configuration: &str| Generation { build: "0.1.0+a".into(), configuration: configuration.into() };
+            let said = Observation {
+                generation: Some(generation("c1")),
+                on_disk: on_disk.map(generation),
+                on_disk_fault: fault.into(),
+                health_reason: "bitcoind is away".into(),
+                ..Observation::default()
+            };
+            let row = seen(&observed(Role::Bridge, Ok(said)));
+            (row.generation.clone(), row.remark())
+        };
+        assert_eq!(with(Some("c1"), ""), ("0.1.0+a/c1".into(), "bitcoind is away".into()));
+        assert_eq!(with(Some("c2"), "").1, "bitcoind is away; outdated: configuration");
+        assert_eq!(with(None, "no such key").1, "bitcoind is away; would not start again: no such key");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One file for the whole node, a section per role. Layered: flags > environment > file > defaults.
 
+pub mod digest;
 pub mod layers;
 pub mod paths;
 pub mod show;
