@@ -205,13 +205,7 @@ impl Tenure {
 
     /// Takes note of a verdict; how long to wait before the next question. `gone` becomes the holder, if its process is seen
     /// to be gone: storage takes our word for it.
-    async fn judged(
-        &self,
-        mesh: &Mesh,
-        asked: Duration,
-        verdict: Result<LeaseVerdict, Refused>,
-        gone: &mut Vec<u8>,
-    ) -> Duration {
+    async fn judged(&self, mesh: &Mesh, asked: Duration, verdict: Result<LeaseVerdict, Refused>, gone: &mut Vec<u8>) -> Duration {
         let identity = mesh.cluster.identity();
         match verdict {
             Ok(LeaseVerdict { granted: true, lease: Some(lease) }) => {

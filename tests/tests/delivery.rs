@@ -134,7 +134,8 @@ async fn an_operator_sees_a_dead_letter_and_requeues_it() -> eyre::Result<()> {
     let file = roles.data_dir().join("bundle").display().to_string();
     ensure!(debug(&roles, &["snapshot", "-o", &file]).await?.0 == Some(0), "no snapshot");
 
-    for wrong in [&["deadletter", "requeue", &id][..], &["deadletter", "drop", &id], &["deadletter", "requeue", "99", "--write"]] {
+    for wrong in [&["deadletter", "requeue", &id][..], &["deadletter", "drop", &id], &["deadletter", "requeue", "99", "--write"]]
+    {
         ensure!(debug(&roles, wrong).await?.0 == Some(exit::USAGE.into()), "{wrong:?} was taken");
     }
     let audit = roles.data_dir().join("audit.log");

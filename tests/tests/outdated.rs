@@ -92,7 +92,8 @@ async fn what_is_outdated_is_shown_and_replaced_when_a_person_says_so() -> eyre:
     alys.succeed(&["restart", "--outdated", "--wait"])?;
     outdated(&alys, &[]).await?;
     let after = column(&alys, "pid")?;
-    let replaced: Vec<&String> = after.iter().filter(|(name, pid)| before.get(*name) != Some(*pid)).map(|(name, _)| name).collect();
+    let replaced: Vec<&String> =
+        after.iter().filter(|(name, pid)| before.get(*name) != Some(*pid)).map(|(name, _)| name).collect();
     ensure!(replaced == ["network", "sync"], "{before:?} became {after:?}");
     alys.wait_blocks(2).await?;
     ensure!(alys.stop()? == Some(0), "{}", alys.log_tail());

@@ -146,9 +146,9 @@ impl SupervisorActor {
         if self.supervision.owner(Some(role)) != Owner::Kubernetes {
             return None;
         }
-        let checked = self.may_be_ordered().and_then(|()| {
-            orders::scaled(&[], role, asked.instances).map_err(|fault| Refused::Failed(fault.to_string()))
-        });
+        let checked = self
+            .may_be_ordered()
+            .and_then(|()| orders::scaled(&[], role, asked.instances).map_err(|fault| Refused::Failed(fault.to_string())));
         Some(checked.map(|_| {
             let step = StepReply {
                 instance: role.name().to_owned(),

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alys_cluster::{Identity, Tenure};
 use alys_cluster::testing::{Started, start};
+use alys_cluster::{Identity, Tenure};
 use alys_proto::Role;
 use alys_proto::supervisor::{DrainRole, GetInstances, Instance, RestartRole, ResumeRole, ScaleRole};
 use alys_supervisor::core::generation::Age;

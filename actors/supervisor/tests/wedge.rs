@@ -74,7 +74,8 @@ async fn a_role_whose_handler_hangs_is_replaced_within_ten_seconds() {
     let child = ChildSpec { name: "sync".into(), role: Some(Role::Sync), after: vec![], program: "/usr/bin/env".into(), args };
     let config = Config { log_dir: folder.path().join("logs"), state_dir: folder.path().to_owned(), ..Config::default() };
     let plan = Plan { children: vec![child], ..Plan::default() };
-    let supervisor = start(SupervisorActor::new(config, Supervision::default(), plan, Peers::new(&mesh, &cluster(folder.path()))).unwrap());
+    let supervisor =
+        start(SupervisorActor::new(config, Supervision::default(), plan, Peers::new(&mesh, &cluster(folder.path()))).unwrap());
     let running = async |not: u32| -> Instance {
         let give_up = Instant::now() + PATIENCE;
         loop {

@@ -130,6 +130,9 @@ mod tests {
         assert_eq!(under("RenewLease", header(Role::Chain, RECORDED, 12)).await, (4, RenewLease { epoch: 4 }.encode_to_vec()));
         assert_eq!(*asked.lock().unwrap(), 2, "once for each start");
         assert_eq!(under("CommitBlock", header(Role::Chain, Incarnation(8), 13)).await.0, 5);
-        assert_eq!(under("ReleaseLease", header(Role::Chain, Incarnation(8), 13)).await.1, ReleaseLease { epoch: 5 }.encode_to_vec());
+        assert_eq!(
+            under("ReleaseLease", header(Role::Chain, Incarnation(8), 13)).await.1,
+            ReleaseLease { epoch: 5 }.encode_to_vec()
+        );
     }
 }

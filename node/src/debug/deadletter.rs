@@ -184,7 +184,12 @@ async fn remove(place: &Place, args: &Decide) -> Outcome {
     let letter = whole(&live, args.id).await?;
     audited(&live, "deadletter drop", &letter, &args.reason).await?;
     store(&live).ask(DropDeadLetter { id: args.id }).await.map_err(storage_failed)?;
-    print(&format!("{}: {} is gone; whoever sends it to {} again has three more tries\n", args.id, letter.method, letter.receiver()));
+    print(&format!(
+        "{}: {} is gone; whoever sends it to {} again has three more tries\n",
+        args.id,
+        letter.method,
+        letter.receiver()
+    ));
     Ok(())
 }
 

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn by_the_table() {
-        let generation = |build: &str, configuration: &str| Generation { build: build.into(), configuration: configuration.into() };
+        let generation =
+            |build: &str, configuration: &str| Generation { build: build.into(), configuration: configuration.into() };
         let on_disk = |build, configuration| OnDisk::Generation(generation(build, configuration));
         let (running, silent) = (generation("0.1.0+a", "c1"), Generation::default());
         let differs = |build, configuration| match judge(Some(&running), &on_disk(build, configuration)) {

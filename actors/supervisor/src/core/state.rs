@@ -274,7 +274,13 @@ impl State {
 }
 
 /// What is planned and not ours to start while somebody else's process serves it.
-fn is_elsewhere(instance: &mut Instance, role: Role, seen: Option<&Foreign>, since: Duration, (office, has_stood_by): (Office, bool)) {
+fn is_elsewhere(
+    instance: &mut Instance,
+    role: Role,
+    seen: Option<&Foreign>,
+    since: Duration,
+    (office, has_stood_by): (Office, bool),
+) {
     match (instance.phase, seen) {
         (Phase::Waiting | Phase::Elsewhere, Some(seen)) => {
             (instance.phase, instance.silent, instance.foreign) = (Phase::Elsewhere, Duration::ZERO, Some(seen.clone()));

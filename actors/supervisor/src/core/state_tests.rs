@@ -29,7 +29,10 @@ fn seen(state: &mut State, seconds: u64, name: &str, pid: u32, view: View) -> Ve
 }
 
 fn looked(state: &mut State, seconds: u64, sights: Vec<Sight>) -> Vec<Effect> {
-    state.step(Duration::from_secs(seconds), Input::Looked { sights, elsewhere: BTreeSet::new(), foreign: vec![], jitter: Jitter::default() })
+    state.step(
+        Duration::from_secs(seconds),
+        Input::Looked { sights, elsewhere: BTreeSet::new(), foreign: vec![], jitter: Jitter::default() },
+    )
 }
 
 fn ask(state: &mut State, input: fn(String) -> Input) -> Vec<Effect> {
@@ -274,7 +277,8 @@ fn what_another_host_or_platform_runs_lets_ours_start() {
     let mut state = State::new(vec![Instance::new("engine", Some(Role::Engine), &[Role::Storage], Policy::default())]);
     assert!(state.step(Duration::ZERO, Input::Begin).is_empty());
     let elsewhere = BTreeSet::from([Role::Storage]);
-    let effects = state.step(Duration::ZERO, Input::Looked { sights: vec![], elsewhere, foreign: vec![], jitter: Jitter::default() });
+    let effects =
+        state.step(Duration::ZERO, Input::Looked { sights: vec![], elsewhere, foreign: vec![], jitter: Jitter::default() });
     assert_eq!(spawns(&effects), ["engine"]);
 }
 

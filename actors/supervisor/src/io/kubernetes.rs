@@ -133,7 +133,11 @@ impl Api {
         format!("/apis/{group}/namespaces/{}/{kind}", self.namespace)
     }
 
-    async fn send(&self, asked: &str, request: Result<http::Request<Vec<u8>>, kube::core::request::Error>) -> Result<Value, Fault> {
+    async fn send(
+        &self,
+        asked: &str,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Value, Fault> {
         let request = request.map_err(|cause| {
             let source = Box::new(kube::Error::BuildRequest(cause));
             Fault::Unreachable { asked: asked.to_owned(), source }

@@ -92,9 +92,7 @@ async fn workers_are_scaled_and_the_autoscaler_does_not_undo_it() {
     let (get, patch) = (format!("GET {autoscaler}"), format!("PATCH {autoscaler}"));
     let (get, patch): (&str, &str) = (get.leak(), patch.leak());
     let deployment = "PATCH /apis/apps/v1/namespaces/alys/deployments/alys-sync/scale";
-    let found = |least: u32, most: u32| {
-        json!({ "kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "spec": { "minReplicas": least, "maxReplicas": most } })
-    };
+    let found = |least: u32, most: u32| json!({ "kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "spec": { "minReplicas": least, "maxReplicas": most } });
     let bounds = |least: u32, most: u32| json!({ "spec": { "minReplicas": least, "maxReplicas": most } });
     let none = refusal(get, Value::Null, 404, "NotFound", "horizontalpodautoscalers.autoscaling \"alys-sync\" not found");
     let (api, left) = api(vec![
