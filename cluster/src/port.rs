@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use alys_proto::wire::{Inbox, Method, ReplyPort};
 use alys_proto::Refused;
+use alys_proto::wire::{Inbox, Method, ReplyPort};
 use bytes::Bytes;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};

@@ -288,8 +288,12 @@ mod tests {
     fn the_small_frames_come_back() {
         let answer = Bytes::from_static(b"x");
         let chunk = [encode_answer(7, b"x"), encode_returned(8, b"x"), encode_credit(9), encode_ping()].concat().into();
-        let expected =
-            [Frame::Answer { sequence: 7, answer: answer.clone() }, Frame::Returned { sequence: 8, answer }, Frame::Credit { messages: 9 }, Frame::Ping];
+        let expected = [
+            Frame::Answer { sequence: 7, answer: answer.clone() },
+            Frame::Returned { sequence: 8, answer },
+            Frame::Credit { messages: 9 },
+            Frame::Ping,
+        ];
         assert!(frames(&chunk).eq(expected.into_iter().map(Ok)));
         let newer = Bytes::from_static(&[0, 0, 0, 3, 200, 1, 2]);
         assert_eq!(frames(&newer).next(), Some(Ok(Frame::Unknown)), "of a newer program");
