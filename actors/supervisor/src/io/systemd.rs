@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use alys_proto::Role;
 use zbus::DBusError as _;
+use zbus::connection::Builder;
 
 use crate::core::platform::Action;
 
@@ -86,14 +87,22 @@ const fn method(action: Action) -> &'static str {
     }
 }
 
-/// Hands a job to systemd.
+/// Hands a job to the systemd of this host.
 ///
 /// # Errors
 /// It refused, did not answer, or is not there.
 pub async fn tell(action: Action, role: Role, instance: &str) -> Result<(), Fault> {
+    tell_on(Builder::system(), action, role, instance).await
+}
+
+/// The same over a bus that is named: of another host, in a test.
+///
+/// # Errors
+/// As [`tell`].
+pub async fn tell_on(bus: Builder<'_>, action: Action, role: Role, instance: &str) -> Result<(), Fault> {
     let unit = unit(role, instance);
     let asked = async {
-        let bus = zbus::Connection::system().await.map_err(|cause| Fault::NoBus(cause.to_string()))?;
+        let bus = bus.build().await.map_err(|cause| Fault::NoBus(cause.to_string()))?;
         let told = bus.call_method(Some(SERVICE), OBJECT, Some(MANAGER), method(action), &(unit.as_str(), MODE)).await;
         told.map(drop).map_err(|cause| fault(action, &unit, &cause))
     };
