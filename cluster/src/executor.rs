@@ -308,7 +308,12 @@ impl<A: RoleActor> Executor<A> {
                 let span = telemetry::message_span(A::Inbox::SERVICE, in_flight.name, &in_flight.header);
                 cx.set_sender(in_flight.header);
                 self.activity.begin(in_flight, longest);
-                self.actor.handle(cx, message).instrument(span).await
+                // Even a span that nobody looks at costs as much as a lock, twice.
+                if span.is_disabled() {
+                    self.actor.handle(cx, message).await
+                } else {
+                    self.actor.handle(cx, message).instrument(span).await
+                }
             }
         };
         if result.is_ok()

@@ -96,7 +96,7 @@ impl Target {
 
 #[derive(Default)]
 struct Routes {
-    roles: HashMap<Role, Vec<Target>>,
+    roles: BTreeMap<Role, Vec<Target>>,
     inspectors: Vec<Target>,
 }
 
