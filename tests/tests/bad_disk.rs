@@ -5,14 +5,14 @@
 use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{TxKind, U256};
 use alys_proto::Sats;
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, temporary_folder, wait};
+use alys_tests::disk::SmallDisk;
 use alys_tests::{peg, processes};
 use eyre::{WrapErr as _, ensure};
 
@@ -102,64 +102,14 @@ fn refused(name: &str, data_dir: &Path, words: &[&str]) -> eyre::Result<()> {
 /// What the filler keeps of a small disk: the 32 MiB above it are less than storage wants.
 const LEFT_BELOW: u64 = 96 << 20;
 
-/// A file system of its own, gone with the value.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None`, with the reason on standard error, where we may not mount.
-    fn new(mebibytes: u32) -> eyre::Result<Option<Self>> {
-        let disk = Self { folder: temporary_folder()? };
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"])
-            .arg(disk.folder.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Ok(Some(disk)),
-            _ => {
-                eprintln!("skipped: only root can mount the small disk that this test fills");
-                Ok(None)
-            }
-        }
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.folder.path().join("filler")
-    }
-
-    /// Not one byte is left.
-    fn fill(&self) -> eyre::Result<()> {
-        let file = OpenOptions::new().create(true).append(true).open(self.filler())?;
-        for size in [1 << 20, 4_096, 1] {
-            while std::io::Write::write(&mut &file, &vec![1; size]).is_ok_and(|written| written > 0) {}
-        }
-        Ok(())
-    }
-
-    fn make_room(&self) -> eyre::Result<()> {
-        Ok(std::fs::remove_file(self.filler())?)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a process that is just ending may still have a file open.
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} is still mounted", self.folder.path().display());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_stops_the_chain_and_room_lets_it_go_on() -> eyre::Result<()> {
-    let Some(disk) = SmallDisk::new(128)? else { return Ok(()) };
+    let Some(disk) = SmallDisk::temporary(128)? else { return Ok(()) };
     let bitcoind = Bitcoind::start().await?;
     bitcoind.mine_coins().await?;
     // The wait of an open circuit, shortened: this is no test of patience.
     let set = vec!["supervision.restart.cool_down=1s".to_owned(), "supervision.restart.longest_delay=1s".to_owned()];
-    let options = Options { data_dir: Some(disk.folder.path().join("node")), set, ..Options::default() };
+    let options = Options { data_dir: Some(disk.folder().join("node")), set, ..Options::default() };
     let mut alys = Alys::up(&bitcoind, options).await?;
     let saver = peg::funded(&bitcoind, &alys, SAVED).await?;
     let spender = peg::funded(&bitcoind, &alys, SAVED).await?;
@@ -186,8 +136,8 @@ async fn a_disk_that_fills_up_stops_the_chain_and_room_lets_it_go_on() -> eyre::
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_full_disk_waits_for_room() -> eyre::Result<()> {
-    let Some(disk) = SmallDisk::new(128)? else { return Ok(()) };
-    let data_dir = disk.folder.path().join("node");
+    let Some(disk) = SmallDisk::temporary(128)? else { return Ok(()) };
+    let data_dir = disk.folder().join("node");
     let mut first = Alys::start_alone(on(&data_dir))?;
     // Before its roles run, SIGTERM may come earlier than somebody who listens for it.
     wait("the first run to answer", PATIENCE, async || Ok(first.ethereum().height().await.is_ok().then_some(()))).await?;

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_live_through_kill_hang_reboot_and_upgrade_with_nothing_lost() -> eyre::Result<()> {
     let test = "two_hosts_live_through_kill_hang_reboot_and_upgrade_with_nothing_lost";
-    let Some(lab) = lab::enter(test, &["a", "b"])? else { return Ok(()) };
+    let Some(lab) = lab::enter(test, &["a", "b"]).await? else { return Ok(()) };
     let begun = Instant::now();
     let told = |what: &str| println!("{:6.1} s  {what}", begun.elapsed().as_secs_f64());
     let bitcoind = Bitcoind::start().await?;

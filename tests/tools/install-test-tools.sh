@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what only the tests need, into .tools: cargo-nextest (each test its own process: process groups are statics)
-# the wallet tools (cast, viem) where npm is there, an OTLP collector (rotel) where python3 is there, and Prometheus where apt
-# is there. Says what it does; does nothing a second time.
+# the wallet tools (cast, viem) where npm is there, an OTLP collector (rotel) where python3 is there, Prometheus and faketime
+# where apt is there. Says what it does; does nothing a second time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -55,6 +55,18 @@ elif command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1; 
   fi
 else
   echo "== neither Prometheus nor apt is here: the tests with Prometheus will say that they are skipped"
+fi
+
+if [ -z "$(find .tools/faketime -name libfaketimeMT.so.1 2>/dev/null)" ]; then
+  if command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1; then
+    echo "== a clock that tests can set (Debian's libfaketime, unpacked) in .tools/faketime"
+    rm -rf .tools/faketime
+    mkdir -p .tools/faketime
+    (cd .tools/faketime && apt-get -qq -o APT::Sandbox::User=root download libfaketime && dpkg-deb -x libfaketime_*.deb . && rm libfaketime_*.deb) ||
+      echo "== Debian's libfaketime cannot be had here (apt-get update?): the test of the fault matrix will fail and say so"
+  else
+    echo "== apt is not here, so neither is libfaketime: the test of the fault matrix will fail and say so"
+  fi
 fi
 
 if [ ! -x .tools/kubernetes-validate/bin/kubernetes-validate ]; then

@@ -1,21 +1,30 @@
-//! Hosts with a real systemd: containers made of Debian packages, each in a network namespace of its own, joined by a
-//! bridge in one more namespace, where the test itself runs. Needs root; nothing of the machine's own network is touched.
+//! Hosts for a test: network namespaces, joined by a switch that the test holds in its hands, so that it can cut a host off or
+//! make the line bad. In them run roles as plain processes ([`spread`]) or a real systemd in a container ([`site`]). Needs
+//! root; nothing of the machine's own network is touched.
 //!
 //! The test is started twice: as guardian it makes the namespaces, runs itself inside, and takes everything away again
 //! however that ends; inside it is the test.
 
 mod container;
 mod forward;
+mod guardian;
+pub mod platform;
+pub mod preload;
 pub mod site;
+pub mod spread;
+mod switch;
 mod tree;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use eyre::{WrapErr as _, bail, ensure};
+use eyre::{OptionExt as _, WrapErr as _, bail};
+
+use switch::Switch;
 
 pub use container::Container;
 pub use forward::forward;
+pub use switch::Weather;
 pub use tree::{chroot, debian};
 
 /// Set inside: the folder of the lab.
@@ -24,52 +33,27 @@ const INSIDE: &str = "ALYS_TEST_LAB";
 /// The first three parts of all addresses in a lab; the test is `.1`.
 const NET: &str = "10.77.0";
 
-/// Namespaces, folders and processes of one test.
+/// Hosts, folders and wires of one test.
 pub struct Lab {
     folder: PathBuf,
-    name: String,
+    /// The first is the test itself.
+    hosts: Vec<String>,
+    switch: Switch,
 }
 
 /// The test inside its lab; outside `None`, after the test has passed inside.
 ///
 /// # Errors
 /// The machine cannot do it, and the error says what is missing; or the test failed inside.
-pub fn enter(test: &str, hosts: &[&str]) -> eyre::Result<Option<Lab>> {
-    if let Some(folder) = std::env::var_os(INSIDE) {
-        let folder = PathBuf::from(folder);
-        let name =
-            folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().trim_start_matches("alys-lab-").to_owned();
-        return Ok(Some(Lab { folder, name }));
-    }
-    requirements()?;
-    let folder = tempfile::Builder::new().prefix("alys-lab-").rand_bytes(6).tempdir_in("/dev/shm")?;
-    let name =
-        folder.path().file_name().and_then(|name| name.to_str()).unwrap_or_default().trim_start_matches("alys-lab-").to_owned();
-    let lab =
-        Guardian { lab: Lab { folder: folder.path().to_owned(), name }, hosts: hosts.iter().map(ToString::to_string).collect() };
-    lab.wire()?;
-    // Not `ip netns exec`: it would also hide the control groups.
-    let status = Command::new("nsenter")
-        .arg(format!("--net=/run/netns/{}", lab.lab.namespace("hub")))
-        .arg(std::env::current_exe()?)
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, folder.path())
-        .stdin(Stdio::null())
-        .status()?;
-    ensure!(status.success(), "inside its lab the test ended with {status}; see above");
-    Ok(None)
-}
-
-/// Everything that must be there, or what to do about it.
-fn requirements() -> eyre::Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "this test boots systemd in containers: run it as root");
-    for program in ["ip", "nsenter", "mount", "umount", "chroot"] {
-        let found = std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(program).is_file())
-        });
-        ensure!(found, "this test boots systemd in containers: `{program}` is not installed (Debian: iproute2, util-linux)");
-    }
-    tree::debian().map(drop)
+pub async fn enter(test: &str, hosts: &[&str]) -> eyre::Result<Option<Lab>> {
+    let Some(folder) = std::env::var_os(INSIDE).map(PathBuf::from) else {
+        guardian::guard(test, hosts).await?;
+        return Ok(None);
+    };
+    let hosts: Vec<String> = ["hub"].iter().chain(hosts).map(ToString::to_string).collect();
+    let addresses = std::iter::once(own_address()).chain((0..).map(address));
+    let wires = hosts.iter().zip(addresses).map(|(host, address)| (namespace(&folder, host), address)).collect();
+    Ok(Some(Lab { folder, hosts, switch: Switch::plug(wires)? }))
 }
 
 impl Lab {
@@ -83,9 +67,45 @@ impl Lab {
         &self.folder
     }
 
-    fn namespace(&self, host: &str) -> String {
-        format!("alys-{}-{host}", self.name)
+    /// Name of a host's network namespace. The test's own is that of `hub`.
+    pub fn namespace(&self, host: &str) -> String {
+        namespace(&self.folder, host)
     }
+
+    /// What happens from now on to what one host sends to another.
+    pub fn weather(&self, from: &str, to: &str, weather: Weather) -> eyre::Result<()> {
+        self.switch.set(self.port(from)?, self.port(to)?, weather);
+        Ok(())
+    }
+
+    /// The same weather in both directions between a host and others.
+    pub fn between(&self, host: &str, others: &[&str], weather: Weather) -> eyre::Result<()> {
+        others.iter().try_for_each(|other| {
+            self.weather(host, other, weather)?;
+            self.weather(other, host, weather)
+        })
+    }
+
+    /// Takes a host off the network: neither the others nor the test reach it.
+    pub fn cut_off(&self, host: &str) -> eyre::Result<()> {
+        let others: Vec<&str> = self.hosts.iter().map(String::as_str).filter(|other| *other != host).collect();
+        self.between(host, &others, Weather::BLACK_HOLE)
+    }
+
+    /// Fine weather everywhere.
+    pub fn heal(&self) {
+        self.switch.clear();
+    }
+
+    fn port(&self, host: &str) -> eyre::Result<u8> {
+        let number = (1..).zip(&self.hosts).find(|(_, name)| *name == host).map(|(number, _)| number);
+        number.ok_or_eyre("there is no such host")
+    }
+}
+
+fn namespace(folder: &Path, host: &str) -> String {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    format!("alys-{}-{host}", name.trim_start_matches("alys-lab-"))
 }
 
 /// Address of a host of the lab, counted from 0 in the order of [`enter`].
@@ -96,43 +116,6 @@ pub fn address(host: u8) -> String {
 /// Address of the test itself.
 pub fn own_address() -> String {
     format!("{NET}.1")
-}
-
-struct Guardian {
-    lab: Lab,
-    hosts: Vec<String>,
-}
-
-impl Guardian {
-    fn wire(&self) -> eyre::Result<()> {
-        let hub = self.lab.namespace("hub");
-        run("ip", &["netns", "add", &hub])?;
-        run("ip", &["-n", &hub, "link", "set", "lo", "up"])?;
-        run("ip", &["-n", &hub, "link", "add", "bridge0", "type", "bridge"])?;
-        run("ip", &["-n", &hub, "address", "add", &format!("{}/24", own_address()), "dev", "bridge0"])?;
-        run("ip", &["-n", &hub, "link", "set", "bridge0", "up"])?;
-        for (number, host) in (0_u8..).zip(&self.hosts) {
-            let (namespace, port) = (self.lab.namespace(host), format!("port-{host}"));
-            run("ip", &["netns", "add", &namespace])?;
-            run("ip", &["-n", &namespace, "link", "set", "lo", "up"])?;
-            run("ip", &["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
-            run("ip", &["-n", &hub, "link", "set", &port, "master", "bridge0", "up"])?;
-            run("ip", &["-n", &namespace, "address", "add", &format!("{}/24", address(number)), "dev", "eth0"])?;
-            run("ip", &["-n", &namespace, "link", "set", "eth0", "up"])?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Guardian {
-    fn drop(&mut self) {
-        for host in &self.hosts {
-            container::remove(&self.lab.folder.join(host));
-        }
-        for host in self.hosts.iter().map(String::as_str).chain(["hub"]) {
-            let _never_made = Command::new("ip").args(["netns", "del", &self.lab.namespace(host)]).stderr(Stdio::null()).status();
-        }
-    }
 }
 
 /// Runs a program that must succeed; its standard output.
