@@ -16,6 +16,7 @@ use ractor_cluster::node::NodeServerMessage;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::link::Peer;
+use super::refusals::Why;
 use super::session::Session;
 use super::{Mesh, pump};
 use crate::identity::{Identity, Incarnation};
@@ -97,8 +98,17 @@ async fn go_on<S: Stream>(stream: &mut S) -> io::Result<()> {
     }
 }
 
-/// Takes a stream that somebody dialed.
-pub(super) async fn accept<S: Stream>(mesh: &Mesh, mut wire: Wire<S>) -> io::Result<()> {
+/// Takes a stream that somebody dialed, or counts it as turned away.
+pub(super) async fn accept<S: Stream>(mesh: &Mesh, wire: Wire<S>) -> io::Result<()> {
+    take(mesh, wire).await.inspect_err(|cause| {
+        // Counted where it was seen, which may also be at our own dialing.
+        if cause.kind() != io::ErrorKind::PermissionDenied {
+            mesh.links.refusals.count(Why::Unfit);
+        }
+    })
+}
+
+async fn take<S: Stream>(mesh: &Mesh, mut wire: Wire<S>) -> io::Result<()> {
     let (identity, hello) = within(async {
         let greeted = greet(mesh, &mut wire, 0, hello::Stream::Control).await?;
         if wire.stream.read_u8().await? != GO {
@@ -174,8 +184,8 @@ async fn greet<S: Stream>(mesh: &Mesh, wire: &mut Wire<S>, link: u64, kind: hell
     }
     let role = Role::try_from(hello.role).unwrap_or(Role::Unspecified);
     if wire.roles.as_ref().is_some_and(|proved| !proved.contains(&role)) {
-        mesh.count_rogue();
-        return Err(refused(&format!("its certificate does not allow the role {role}")));
+        mesh.links.refusals.count(Why::Rogue);
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("its certificate does not allow the role {role}")));
     }
     let incarnation = Incarnation::from_bytes(&hello.incarnation).ok_or_else(|| refused("its incarnation is malformed"))?;
     if incarnation == own.incarnation {

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, Losses};
 use super::pulse::Pulse;
+use super::refusals::Refusals;
 use crate::identity::{Identity, Incarnation};
 
 /// Peers that one process may be linked to: a large cluster has a few dozen.
@@ -127,11 +128,13 @@ pub(crate) struct Links {
     table: Arc<Mutex<BTreeMap<Incarnation, Arc<Peer>>>>,
     changed: watch::Sender<u64>,
     losses: Arc<Losses>,
+    /// Streams that never became part of a link.
+    pub(super) refusals: Arc<Refusals>,
 }
 
 impl Links {
     pub(crate) fn new(own: Identity) -> Self {
-        Self { own, table: Arc::default(), changed: watch::Sender::new(0), losses: Arc::default() }
+        Self { own, table: Arc::default(), changed: watch::Sender::new(0), losses: Arc::default(), refusals: Arc::default() }
     }
 
     /// Who we are.
@@ -198,6 +201,11 @@ impl Links {
     /// All links that stand.
     pub(crate) fn open(&self) -> Vec<Arc<Peer>> {
         self.lock().values().filter(|peer| peer.is_open()).cloned().collect()
+    }
+
+    /// How many streams were turned away, by why.
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 4] {
+        self.refusals.show()
     }
 
     /// How many messages were lost on links, by how.

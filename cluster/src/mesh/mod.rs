@@ -24,6 +24,7 @@ pub(crate) mod link;
 mod outbox;
 mod pulse;
 mod pump;
+mod refusals;
 mod seeds;
 mod session;
 mod tcp;
@@ -32,7 +33,6 @@ mod unix;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ractor::{Actor as _, ActorRef};
 use ractor_cluster::node::{NodeConnectionMode, NodeServer, NodeServerMessage};
@@ -57,14 +57,6 @@ pub(crate) struct Mesh {
     links: Links,
     doors: Arc<Doors>,
     main: Handle,
-    refused: Arc<Refusals>,
-}
-
-/// Streams that were turned away.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    streams: AtomicU64,
-    rogues: AtomicU64,
 }
 
 /// Starts ractor's node server and, on a thread of their own, our dialers and (unless `hidden`) our listeners.
@@ -89,7 +81,6 @@ pub(crate) async fn join(
         links: links.clone(),
         doors: doors.clone(),
         main: Handle::current(),
-        refused: Arc::default(),
     };
     let own_thread = own_thread()?;
     let _on_it = own_thread.enter();
@@ -119,16 +110,6 @@ impl Drop for JoinedFiles {
             // After a kill -9 nobody does this: dialers remove a socket that refuses them.
             let _already_gone = std::fs::remove_file(socket);
         }
-    }
-}
-
-impl Mesh {
-    fn count_refused(&self) {
-        self.refused.streams.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn count_rogue(&self) {
-        self.refused.rogues.fetch_add(1, Ordering::Relaxed);
     }
 }
 

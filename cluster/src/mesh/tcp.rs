@@ -14,6 +14,7 @@ use tokio_rustls::TlsStream;
 
 use super::Mesh;
 use super::hello::{self, Dialed, Wire};
+use super::refusals::Why;
 use super::seeds::Seed;
 use super::tls::{Certificates, roles_of};
 use crate::config::MeshConfig;
@@ -62,14 +63,13 @@ async fn accept(mesh: Mesh, listener: TcpListener, certificates: Arc<Certificate
         match listener.accept().await {
             Ok((stream, address)) => {
                 let Some(guest) = greeting.enter(address.ip()) else {
-                    mesh.count_refused();
+                    mesh.links.refusals.count(Why::Crowd);
                     continue;
                 };
                 let (mesh, certificates) = (mesh.clone(), certificates.clone());
                 tokio::spawn(async move {
                     let _in_handshake = (permit, guest);
                     if let Err(cause) = greet(&mesh, stream, &certificates).await {
-                        mesh.count_refused();
                         tracing::debug!(%cause, %address, "link refused");
                     }
                 });
@@ -114,8 +114,12 @@ impl Drop for Guest {
 
 async fn greet(mesh: &Mesh, stream: TcpStream, certificates: &Certificates) -> io::Result<()> {
     tune(&stream)?;
-    let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, certificates.now().acceptor.accept(stream)).await??;
-    hello::accept(mesh, proved(stream.into())?).await
+    let authenticated = async {
+        let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, certificates.now().acceptor.accept(stream)).await??;
+        proved(stream.into())
+    };
+    let wire = authenticated.await.inspect_err(|_| mesh.links.refusals.count(Why::Stranger))?;
+    hello::accept(mesh, wire).await
 }
 
 /// Keeps one dialer for every address that a seed stands for.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::hello::{self, Dialed, Wire};
+use super::refusals::Why;
 use super::{JoinedFiles, Mesh};
 use crate::exit::ActorError;
 use crate::identity::Identity;
@@ -66,10 +67,12 @@ async fn accept(mesh: Mesh, listener: UnixListener) {
                     let _in_handshake = permit;
                     let taken = match same_user(stream) {
                         Ok(wire) => hello::accept(&mesh, wire).await,
-                        Err(cause) => Err(cause),
+                        Err(cause) => {
+                            mesh.links.refusals.count(Why::Stranger);
+                            Err(cause)
+                        }
                     };
                     if let Err(cause) = taken {
-                        mesh.count_refused();
                         tracing::debug!(%cause, "local link refused");
                     }
                 });

@@ -58,6 +58,9 @@ pub(crate) struct Shell {
     lease_remaining_seconds: Option<f64>,
     /// Open links to other processes, by their role.
     links: Labelled,
+    /// Streams that were turned away: crowd (too many handshakes of one address), stranger (not authenticated), rogue (a role
+    /// that its certificate does not allow), unfit (no hello of this cluster in time, or a link stands).
+    link_streams_refused_total: Labelled,
     /// Messages lost on links: returned (a peer did not take what nobody waits for), cut_off (waited when the link ended),
     /// malformed (no message at all).
     link_messages_lost_total: Labelled,
@@ -93,6 +96,7 @@ impl Shell {
             lease_epoch: lease.as_ref().map(|lease| lease.epoch),
             lease_remaining_seconds: lease.map(|lease| Duration::from_millis(lease.remaining_millis).as_secs_f64()),
             links: Labelled::new("peer", vitals.links_by_role()),
+            link_streams_refused_total: Labelled::new("why", vitals.links.refused()),
             link_messages_lost_total: Labelled::new("how", vitals.links.lost()),
             certificate_expiry_timestamp_seconds: Labelled::new(
                 "certificate",
