@@ -265,14 +265,14 @@ fn program() -> PathBuf {
 
 /// In memory where that exists: the wallet's fsyncs make a disk many times slower.
 fn data_directory() -> eyre::Result<TempDir> {
-    let memory = Path::new("/dev/shm");
+    let memory = crate::lab::inside().unwrap_or_else(|| PathBuf::from("/dev/shm"));
     let builder = || {
         let mut builder = tempfile::Builder::new();
         builder.prefix("alys-bitcoind-");
         builder
     };
     if memory.is_dir()
-        && let Ok(directory) = builder().tempdir_in(memory)
+        && let Ok(directory) = builder().tempdir_in(&memory)
     {
         return Ok(directory);
     }

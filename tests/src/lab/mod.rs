@@ -46,7 +46,7 @@ pub struct Lab {
 /// # Errors
 /// The machine cannot do it, and the error says what is missing; or the test failed inside.
 pub async fn enter(test: &str, hosts: &[&str]) -> eyre::Result<Option<Lab>> {
-    let Some(folder) = std::env::var_os(INSIDE).map(PathBuf::from) else {
+    let Some(folder) = inside() else {
         guardian::guard(test, hosts).await?;
         return Ok(None);
     };
@@ -54,6 +54,11 @@ pub async fn enter(test: &str, hosts: &[&str]) -> eyre::Result<Option<Lab>> {
     let addresses = std::iter::once(own_address()).chain((0..).map(address));
     let wires = hosts.iter().zip(addresses).map(|(host, address)| (namespace(&folder, host), address)).collect();
     Ok(Some(Lab { folder, hosts, switch: Switch::plug(wires)? }))
+}
+
+/// The folder of the lab that this process is in. Whatever is put there goes with it, however the test ends.
+pub(crate) fn inside() -> Option<PathBuf> {
+    std::env::var_os(INSIDE).map(PathBuf::from)
 }
 
 impl Lab {

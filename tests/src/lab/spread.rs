@@ -150,10 +150,19 @@ impl Spread {
     }
 
     /// Where a process answers metrics and probes.
-    pub fn metrics(&self, instance: &str) -> eyre::Result<String> {
-        let found = (0_u16..).zip(&self.plan.places).find(|(_, place)| place.instance == instance);
-        let (number, place) = found.ok_or_eyre("there is no such process")?;
-        Ok(format!("{}:{}", address(place.host), TELEMETRY_PORT + number))
+    pub fn metrics(&self, instance: &str) -> eyre::Result<SocketAddr> {
+        self.address_of(instance, TELEMETRY_PORT)
+    }
+
+    /// Where a process accepts links.
+    pub fn mesh_address(&self, instance: &str) -> eyre::Result<SocketAddr> {
+        self.address_of(instance, MESH_PORT)
+    }
+
+    fn address_of(&self, instance: &str, first: u16) -> eyre::Result<SocketAddr> {
+        let found = (first..).zip(&self.plan.places).find(|(_, place)| place.instance == instance);
+        let (port, place) = found.ok_or_eyre("there is no such process")?;
+        Ok(format!("{}:{port}", address(place.host)).parse()?)
     }
 }
 
