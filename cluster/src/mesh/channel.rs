@@ -256,7 +256,7 @@ impl Channel {
 
     /// Takes in what came in one go.
     fn arrive(self: &Arc<Self>, chunk: &Bytes, door: &dyn Door) -> io::Result<()> {
-        let mut requests = Vec::with_capacity(chunk.len() / TYPICAL_BYTES + 1);
+        let mut requests = Vec::with_capacity(chunk.len().min(READ_BYTES) / TYPICAL_BYTES + 1);
         for frame in frame::frames(chunk) {
             match frame.map_err(|malformed| self.foul(&malformed.to_string()))? {
                 Frame::Request(request) => {
