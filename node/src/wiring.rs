@@ -140,7 +140,9 @@ fn multiaddr(config: &alys_network::Config) -> String {
 /// The configuration of a governance node: its own section, or that of the n-th local member of a test chain.
 pub fn governance_config(config: &NodeConfig, spec: &ChainSpec, member: Option<u32>) -> Outcome<alys_governance::Config> {
     let mut settings = config.governance.clone();
+    settings.listen = config.cluster.telemetry.listen;
     let Some(number) = member else { return Ok(settings) };
+    settings.listen = config.local.member_metrics_listen(number);
     let position = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
     let Some(member) = spec.federation.members.get(position).filter(|_| number > 0) else {
         let count = spec.federation.members.len();
@@ -157,15 +159,12 @@ pub fn governance_config(config: &NodeConfig, spec: &ChainSpec, member: Option<u
     settings.name = name;
     if settings.bitcoin.url.is_empty() {
         let bitcoind = &config.bridge.bitcoind;
-        let password = bitcoind.password_file.as_deref().map(|file| {
-            std::fs::read_to_string(file)
-                .or_configuration(format!("cannot read bridge.bitcoind.password_file {}", file.display()))
-        });
         settings.bitcoin = alys_governance::BitcoinConfig {
             url: bitcoind.url.clone(),
             cookie_file: bitcoind.cookie_file.clone(),
             user: bitcoind.user.clone(),
-            password: password.transpose()?.map(|text| alys_governance::Password(text.trim().to_owned())),
+            password: None,
+            password_file: bitcoind.password_file.clone(),
         };
     }
     Ok(settings)

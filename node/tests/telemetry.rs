@@ -35,6 +35,7 @@ fn all() -> String {
         ("stream", describe::<alys_stream::Metrics>("stream")),
         ("network", describe::<alys_network::Metrics>("network")),
         ("sync", describe::<alys_sync::Metrics>("sync")),
+        ("governance", describe::<alys_governance::Metrics>("governance")),
     ];
     for (role, exposition) in roles {
         all.push_str(&table(role, &exposition));

@@ -1,5 +1,6 @@
 //! Configuration of a governance node.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,9 +38,12 @@ pub struct Config {
     /// Between two status lines in the log.
     #[serde(with = "humantime_serde")]
     pub status: Duration,
+    /// Where it answers metrics and probes; none: nowhere. Not a setting of its own: `cluster.telemetry.listen`.
+    #[serde(skip)]
+    pub listen: Option<SocketAddr>,
 }
 
-/// Own bitcoind. Either a cookie file, or user and password.
+/// Own bitcoind. Either a cookie file, or user and password, which is here or in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BitcoinConfig {
@@ -51,6 +55,8 @@ pub struct BitcoinConfig {
     pub user: Option<String>,
     /// RPC password.
     pub password: Option<Password>,
+    /// The same, as a file; read again for every question.
+    pub password_file: Option<PathBuf>,
 }
 
 /// A password; never shown.
@@ -96,6 +102,7 @@ impl Default for Config {
             silence: Duration::from_secs(15),
             poll: Duration::from_secs(1),
             status: Duration::from_secs(30),
+            listen: None,
         }
     }
 }
@@ -104,13 +111,13 @@ impl Config {
     /// Rules that the types do not state.
     pub fn check(&self) -> Result<(), GovernanceError> {
         let bitcoin = &self.bitcoin;
-        let password = bitcoin.user.is_some() && bitcoin.password.is_some();
+        let password = bitcoin.user.is_some() && (bitcoin.password.is_some() || bitcoin.password_file.is_some());
         let rules = [
             (!self.name.is_empty(), "name: the member's name in the chain specification is missing"),
             (!self.key_file.as_os_str().is_empty(), "key_file is missing"),
             (!self.data_dir.as_os_str().is_empty(), "data_dir is missing"),
             (!bitcoin.url.is_empty(), "bitcoin.url is missing"),
-            (bitcoin.cookie_file.is_some() || password, "bitcoin: either cookie_file or user and password"),
+            (bitcoin.cookie_file.is_some() || password, "bitcoin: either cookie_file, or user and password or password_file"),
             (self.stream.starts_with("https://"), "stream must be an https:// URL"),
             (self.sidechain.as_ref().is_none_or(|url| url.starts_with("https://")), "sidechain must be an https:// URL"),
             (self.heartbeat >= Duration::from_millis(100), "heartbeat must be at least 100ms"),

@@ -26,6 +26,9 @@ pub enum GovernanceError {
         #[source]
         source: std::io::Error,
     },
+    /// The address for metrics and probes cannot be had; a predecessor that still ends may hold it.
+    #[error("{0}")]
+    Listen(String),
     /// Our own database cannot be opened or is damaged.
     #[error("database")]
     Store(#[from] StoreError),
@@ -46,6 +49,6 @@ impl GovernanceError {
 
     /// Whether it works again when something outside has changed.
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Full { .. } | StoreError::InUse { .. }))
+        matches!(self, Self::Listen(_) | Self::Store(StoreError::Full { .. } | StoreError::InUse { .. }))
     }
 }

@@ -26,18 +26,25 @@ mod config;
 mod error;
 mod follow;
 mod io;
+mod metrics;
 mod node;
 mod session;
+mod show;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use alys_blocks::ChainSpec;
+use alys_cluster::Identity;
+use alys_cluster::board::Board;
+use alys_proto::Role;
+use tokio::sync::watch;
 
 pub use config::{BitcoinConfig, Config, Password, TlsConfig};
 pub use error::GovernanceError;
 pub use io::key;
 pub use io::store;
+pub use metrics::Metrics;
 
 use io::sidechain::Address;
 use node::Node;
@@ -48,11 +55,21 @@ pub async fn run(config: Config, spec: ChainSpec, shutdown: impl Future<Output =
     spec.check().map_err(|cause| GovernanceError::Configuration(cause.to_string()))?;
     let stream = Address::new("stream", &config.stream, &config.tls)?;
     let sidechain = Address::new("sidechain", config.sidechain(), &config.tls)?;
-    let status_every = config.status;
+    let (status_every, heartbeat, listen) = (config.status, config.heartbeat, config.listen);
     let node = Arc::new(Node::open(config, spec)?);
+    let (ending, ends) = watch::channel(false);
+    let shown = node.clone();
+    let board = Board::new("governance", Identity::new(Role::Unspecified, node.name()), ends, move || shown.sight());
+    let _probes = board.show(listen).map_err(|cause| GovernanceError::Listen(cause.to_string()))?;
     tracing::info!(member = node.name(), head = node.head(), "governance node started");
     let following = Box::pin(follow::follow(node.clone(), sidechain));
     let talking = Box::pin(session::talk(node.clone(), stream));
+    let asking = async {
+        loop {
+            node.refresh_bitcoin_height().await;
+            tokio::time::sleep(heartbeat).await;
+        }
+    };
     let showing = async {
         loop {
             tokio::time::sleep(status_every).await;
@@ -62,8 +79,10 @@ pub async fn run(config: Config, spec: ChainSpec, shutdown: impl Future<Output =
     tokio::select! {
         ended = following => ended,
         () = talking => Err(GovernanceError::Broken("the session task ended".to_owned())),
+        () = asking => Err(GovernanceError::Broken("the task that asks bitcoind ended".to_owned())),
         () = showing => Err(GovernanceError::Broken("the status task ended".to_owned())),
         () = shutdown => {
+            ending.send_replace(true);
             tracing::info!(status = %node.status(), "governance node stops");
             Ok(())
         }

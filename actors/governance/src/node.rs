@@ -1,6 +1,6 @@
 //! What the tasks of a governance node share, and the two things it does: approve and sign.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use crate::core::{deposit, payout};
 use crate::io::bitcoin::Bitcoin;
 use crate::io::key::{self, KeyError};
 use crate::io::store::{Store, StoreError, signed_payout};
+use crate::metrics::Counters;
+use crate::show::Page;
 
 /// How long a request waits for our own chain to catch up before it is answered "not yet".
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -35,18 +37,9 @@ const CATCH_UP: Duration = Duration::from_secs(3);
 pub(crate) struct Books {
     pub(crate) replay: Replay,
     pub(crate) store: Store,
-    signed: SignedBook,
+    pub(crate) signed: SignedBook,
     /// Why the replay does not go on, while it does not.
     pub(crate) stopped: Option<String>,
-}
-
-/// Counts for the status.
-#[derive(Default)]
-struct Counters {
-    approved: AtomicU64,
-    signed: AtomicU64,
-    refused: AtomicU64,
-    last_refusal: Mutex<String>,
 }
 
 /// The node.
@@ -56,14 +49,18 @@ pub(crate) struct Node {
     secret: SecretKey,
     public_key: [u8; 32],
     bitcoin: Bitcoin,
-    books: Mutex<Books>,
+    pub(crate) books: Mutex<Books>,
+    /// What was last seen in them.
+    pub(crate) page: Mutex<Page>,
     head: watch::Sender<u64>,
     news: Notify,
     /// The highest head that the stream told of: until we are there, we are behind.
-    told_head: AtomicU64,
+    pub(crate) told_head: AtomicU64,
     bitcoin_height: AtomicU32,
-    registered: AtomicU32,
-    counters: Counters,
+    /// Why it is not reachable; empty when it is.
+    pub(crate) bitcoin_away: Mutex<String>,
+    pub(crate) registered: AtomicBool,
+    pub(crate) counters: Counters,
     steps: Mutex<Steps>,
 }
 
@@ -96,11 +93,13 @@ impl Node {
             secret,
             public_key: public.serialize(),
             books: Mutex::new(Books { replay, store, signed: found.signed, stopped: None }),
+            page: Mutex::default(),
             head: watch::Sender::new(head),
             news: Notify::new(),
             told_head: AtomicU64::new(0),
             bitcoin_height: AtomicU32::new(0),
-            registered: AtomicU32::new(0),
+            bitcoin_away: Mutex::new("it was not asked yet".to_owned()),
+            registered: AtomicBool::new(false),
             counters: Counters::default(),
             steps: Mutex::default(),
         })
@@ -144,7 +143,11 @@ impl Node {
     }
 
     pub(crate) fn set_registered(&self, registered: bool) {
-        self.registered.store(u32::from(registered), Ordering::Relaxed);
+        self.registered.store(registered, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_dropped(&self, answers: u64) {
+        self.counters.dropped.store(answers, Ordering::Relaxed);
     }
 
     /// A handler that panicked with the books in hand may have left them half changed: nothing is signed from them.
@@ -152,11 +155,12 @@ impl Node {
         self.books.lock().map_err(|_poisoned| Refusal::ReplayStopped("a task died while it held the books".to_owned()))
     }
 
-    /// Asks bitcoind for its height, for heartbeats. 0 while it is away.
-    pub(crate) async fn refresh_bitcoin_height(&self) -> u32 {
-        let height = self.bitcoin.height().await.unwrap_or_default();
-        self.bitcoin_height.store(height, Ordering::Relaxed);
-        height
+    /// Asks bitcoind for its height, for heartbeats and metrics. 0 while it is away.
+    pub(crate) async fn refresh_bitcoin_height(&self) {
+        let height = self.bitcoin.height().await;
+        let away = height.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        *self.bitcoin_away.lock().unwrap_or_else(PoisonError::into_inner) = away;
+        self.bitcoin_height.store(height.unwrap_or_default(), Ordering::Relaxed);
     }
 
     pub(crate) fn bitcoin_height(&self) -> u32 {
@@ -165,24 +169,22 @@ impl Node {
 
     /// Works on one request to its end.
     pub(crate) async fn work(self: Arc<Self>, work: Work) -> Answer {
+        let signing = matches!(work, Work::Sign(_));
         let outcome = match work {
             Work::Approve(request) => self.approve(request).await.map(|()| Answer::Approved),
             Work::Sign(request) => self.clone().sign(request).await.map(Answer::Signed),
         };
-        self.count(&outcome);
+        self.count(signing, &outcome);
         outcome.unwrap_or_else(Answer::Refused)
     }
 
-    fn count(&self, outcome: &Result<Answer, Refusal>) {
+    fn count(&self, signing: bool, outcome: &Result<Answer, Refusal>) {
         let counter = match outcome {
-            Ok(Answer::Approved) => &self.counters.approved,
-            Ok(_) => &self.counters.signed,
+            Ok(_) if signing => &self.counters.signed,
+            Ok(_) => &self.counters.approved,
             Err(refusal) => {
                 tracing::info!(%refusal, retry = refusal.retry(), "refused");
-                if let Ok(mut last) = self.counters.last_refusal.lock() {
-                    *last = refusal.to_string();
-                }
-                &self.counters.refused
+                return self.counters.refused(signing, refusal);
             }
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -271,37 +273,6 @@ impl Node {
             });
         }
         Ok(signatures)
-    }
-
-    /// For people, as JSON.
-    pub(crate) fn status(&self) -> serde_json::Value {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let last_refusal = self.counters.last_refusal.lock().map(|last| last.clone()).unwrap_or_default();
-        let books = match self.books() {
-            Ok(books) => {
-                let ledger = books.replay.ledger();
-                serde_json::json!({
-                    "head": books.replay.head(),
-                    "stopped": books.stopped,
-                    "supply": ledger.supply().to_string(),
-                    "coins_held": ledger.coins_held().to_string(),
-                    "payouts_in_flight": ledger.payouts_in_flight().count(),
-                    "transactions_signed": books.signed.len(),
-                })
-            }
-            Err(refusal) => serde_json::json!({ "stopped": refusal.to_string() }),
-        };
-        serde_json::json!({
-            "member": self.config.name,
-            "registered": self.registered.load(Ordering::Relaxed) == 1,
-            "bitcoin_height": self.bitcoin_height(),
-            "chain": books,
-            "told_head": count(&self.told_head),
-            "approved": count(&self.counters.approved),
-            "signed": count(&self.counters.signed),
-            "refused": count(&self.counters.refused),
-            "last_refusal": last_refusal,
-        })
     }
 }
 

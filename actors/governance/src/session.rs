@@ -59,6 +59,7 @@ pub(crate) async fn talk(node: Arc<Node>, address: Address) {
         while let Ok(Some((subject, answer))) = tokio::time::timeout_at(again.into(), answers.recv()).await {
             let _kept = core.finished(&subject, answer);
         }
+        node.set_dropped(core.unanswered());
     }
 }
 
@@ -101,6 +102,7 @@ impl Connection<'_> {
                 },
                 Some((subject, answer)) = self.answers.recv() => {
                     let action = self.core.finished(&subject, answer);
+                    self.node.set_dropped(self.core.unanswered());
                     self.perform(action, &outbound)
                 }
                 _ = heartbeat.tick() => self.heartbeat(heard, &outbound),
@@ -127,13 +129,11 @@ impl Connection<'_> {
         if silent >= self.node.config.silence || (!self.core.is_registered() && silent >= REGISTRATION) {
             return Err(format!("nothing heard for {silent:?}"));
         }
-        // bitcoind may take its time: the height is the one it said last.
-        let node = self.node.clone();
-        tokio::spawn(async move { node.refresh_bitcoin_height().await });
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let heartbeat = Heartbeat {
             unix_millis: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
             chain_height: self.node.head(),
+            // The one it said last: it may take its time.
             bitcoin_height: self.node.bitcoin_height(),
         };
         self.core.heartbeat(heartbeat).map_or(Ok(()), |message| send(outbound, message))

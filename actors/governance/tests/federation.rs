@@ -3,6 +3,8 @@
 
 #[path = "support/bitcoind.rs"]
 mod bitcoind;
+#[path = "support/page.rs"]
+mod page;
 mod support;
 
 use std::net::SocketAddr;
@@ -36,6 +38,8 @@ struct Federation {
     /// What the storage probe serves.
     blocks: Arc<Mutex<Vec<CommittedBlock>>>,
     bitcoinds: Vec<Bitcoind>,
+    /// Where the members answer metrics and probes.
+    shown: Vec<SocketAddr>,
 }
 
 struct Role {
@@ -74,7 +78,9 @@ impl Federation {
         for _ in NAMES {
             bitcoinds.push(Bitcoind::start(world.bitcoin.clone()).await);
         }
-        let federation = Self { folder, issuer: rcgen::Issuer::new(params, key), world, blocks: Arc::default(), bitcoinds };
+        let shown = NAMES.map(|_| ([127, 0, 0, 1], alys_cluster::testing::free_port().unwrap()).into()).into();
+        let issuer = rcgen::Issuer::new(params, key);
+        let federation = Self { folder, issuer, world, blocks: Arc::default(), bitcoinds, shown };
         for (number, name) in NAMES.iter().enumerate() {
             federation.issue(name);
             let file = federation.file(&format!("{name}.secret"));
@@ -160,8 +166,9 @@ impl Federation {
                 url: format!("http://{}", self.bitcoinds[number].address),
                 user: Some("alys".into()),
                 password: Some(Password("secret".into())),
-                cookie_file: None,
+                ..BitcoinConfig::default()
             },
+            listen: Some(self.shown[number]),
             tls: TlsConfig {
                 ca: self.file("ca.pem"),
                 cert: self.file(&format!("{name}.pem")),
@@ -308,6 +315,13 @@ async fn a_bitcoind_that_is_away_or_lags_delays_and_never_decides() {
         role.started.status().into_iter().find(|(name, _)| *name == "refusals").map(|(_, value)| value).unwrap_or_default()
     };
     until(|| (refusals(&role).matches("not yet: own bitcoind is away").count() == 3).then_some(())).await;
+    let ada = federation.shown[0];
+    let away = [("alys_governance_session_connected", 1.0), ("alys_governance_bitcoin_reachable", 0.0)];
+    page::shows(ada, &away).await;
+    let (ready, _) = page::get(ada, "/readyz").await.unwrap();
+    let metrics = page::get(ada, "/metrics").await.unwrap().1;
+    assert!(ready == 200 && metrics.contains("state=\"degraded\"} 1"), "it does what it can: {metrics}");
+    assert!(!metrics.contains("approvals_refused_total{role=\"governance\",alys_instance=\"ada\",reason=\"bitcoin_away\"} 0"));
     for bitcoind in &federation.bitcoinds {
         bitcoind.warming_up.store(false, Ordering::SeqCst);
     }
@@ -315,9 +329,12 @@ async fn a_bitcoind_that_is_away_or_lags_delays_and_never_decides() {
     assert!(role.chain.try_next().is_none());
     federation.publish();
     assert_eq!(role.approved().await.len(), 2);
+    let done = [("alys_governance_bitcoin_reachable", 1.0), ("alys_governance_approvals_total", 1.0), ("alys_ready", 1.0)];
+    page::shows(ada, &done).await;
     for member in members {
         member.stop().await;
     }
+    assert!(page::get(ada, "/livez").await.is_none(), "the port goes with the process");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

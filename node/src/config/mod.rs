@@ -57,6 +57,8 @@ pub struct NodeConfig {
 
 /// Sync is the last of the roles, and its workers come behind it.
 const SYNC_OFFSET: u16 = 7;
+/// Behind the twelfth worker come the governance nodes.
+const MEMBER_OFFSET: u16 = 20;
 
 /// What `alys up` runs on this host besides the roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +68,8 @@ pub struct LocalConfig {
     pub governance: u32,
     /// First of the ports on 127.0.0.1 on which `alys up` and the roles that it starts answer metrics and probes, one each in
     /// the order supervisor, storage, engine, chain, bridge, stream, network, sync; then further sync workers, `sync-2` at
-    /// the ninth after the first. None: as `cluster.telemetry.listen` says.
+    /// the ninth after the first, up to `sync-12`; then the local governance nodes, member 1 at the 21st after the first.
+    /// None: as `cluster.telemetry.listen` says.
     pub metrics_port_base: Option<u16>,
 }
 
@@ -74,8 +77,20 @@ impl LocalConfig {
     /// Where an instance that `alys up` runs answers metrics and probes.
     pub fn metrics_listen(&self, role: Role, instance: &str) -> Option<SocketAddr> {
         let first = || u16::try_from(ROLES.iter().position(|other| *other == role)?).ok();
-        let worker = || instance.strip_prefix("sync-")?.parse::<u16>().ok()?.checked_add(SYNC_OFFSET);
+        let worker = || {
+            let offset = instance.strip_prefix("sync-")?.parse::<u16>().ok()?.checked_add(SYNC_OFFSET)?;
+            (offset < MEMBER_OFFSET).then_some(offset)
+        };
         let offset = if instance == role.name() { first()? } else { worker()? };
+        self.metrics_port(offset)
+    }
+
+    /// Where the governance node of the n-th member, counted from 1, answers metrics and probes.
+    pub fn member_metrics_listen(&self, number: u32) -> Option<SocketAddr> {
+        self.metrics_port(u16::try_from(number).ok()?.checked_add(MEMBER_OFFSET)?)
+    }
+
+    fn metrics_port(&self, offset: u16) -> Option<SocketAddr> {
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, self.metrics_port_base?.checked_add(offset)?)))
     }
 }

@@ -75,4 +75,7 @@ fn each_local_role_has_a_metrics_port_of_its_own() {
     assert_eq!(ports, [9_600, 9_601, 9_602, 9_603, 9_604, 9_605, 9_606, 9_607]);
     assert_eq!([port(Role::Sync, "sync-2"), port(Role::Sync, "sync-3")], [Some(9_609), Some(9_610)]);
     assert_eq!(port(Role::Chain, "another"), None);
+    let member = |number| local.member_metrics_listen(number).map(|listen| listen.port());
+    assert_eq!([member(1), member(3)], [Some(9_621), Some(9_623)]);
+    assert_eq!([port(Role::Sync, "sync-12"), port(Role::Sync, "sync-13")], [Some(9_619), None], "not that of a member");
 }

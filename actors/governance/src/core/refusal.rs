@@ -156,6 +156,74 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every reason's name in metrics.
+    pub const KINDS: [&str; 29] = [
+        "malformed",
+        "chain_behind",
+        "replay_stopped",
+        "bitcoin_away",
+        "bitcoin_syncing",
+        "bitcoin_network",
+        "deposit_block_unknown",
+        "deposit_not_deep",
+        "input_not_unspent",
+        "input_not_deep",
+        "store_failed",
+        "already_minted",
+        "proof",
+        "other_height",
+        "other_block_size",
+        "other_deposit",
+        "payout_unknown",
+        "other_transaction",
+        "not_the_plan",
+        "settled",
+        "burn_not_committed",
+        "fee",
+        "foreign_output",
+        "wrong_output",
+        "input_not_ours",
+        "input_differs",
+        "burn_signed_elsewhere",
+        "input_signed_elsewhere",
+        "signing",
+    ];
+
+    /// The reason without its details: a name in metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::ChainBehind { .. } => "chain_behind",
+            Self::ReplayStopped(_) => "replay_stopped",
+            Self::BitcoinAway(_) => "bitcoin_away",
+            Self::BitcoinSyncing => "bitcoin_syncing",
+            Self::BitcoinNetwork { .. } => "bitcoin_network",
+            Self::DepositBlockUnknown => "deposit_block_unknown",
+            Self::DepositNotDeep { .. } => "deposit_not_deep",
+            Self::InputNotUnspent(_) => "input_not_unspent",
+            Self::InputNotDeep { .. } => "input_not_deep",
+            Self::StoreFailed(_) => "store_failed",
+            Self::AlreadyMinted => "already_minted",
+            Self::Proof(_) => "proof",
+            Self::OtherHeight { .. } => "other_height",
+            Self::OtherBlockSize { .. } => "other_block_size",
+            Self::OtherDeposit => "other_deposit",
+            Self::PayoutUnknown => "payout_unknown",
+            Self::OtherTransaction => "other_transaction",
+            Self::NotThePlan(_) => "not_the_plan",
+            Self::Settled => "settled",
+            Self::BurnNotCommitted { .. } => "burn_not_committed",
+            Self::Fee { .. } => "fee",
+            Self::ForeignOutput(_) => "foreign_output",
+            Self::WrongOutput(_) => "wrong_output",
+            Self::InputNotOurs(_) => "input_not_ours",
+            Self::InputDiffers(_) => "input_differs",
+            Self::BurnSignedElsewhere { .. } => "burn_signed_elsewhere",
+            Self::InputSignedElsewhere { .. } => "input_signed_elsewhere",
+            Self::Signing(_) => "signing",
+        }
+    }
+
     /// Whether asking again later can help.
     pub const fn retry(&self) -> bool {
         matches!(

@@ -110,7 +110,7 @@ impl Bitcoin {
 
     /// `None`: bitcoind says that it does not know what was asked about.
     async fn ask<T: DeserializeOwned>(&self, method: &str, arguments: &[Value]) -> Result<Option<T>, Refusal> {
-        let client = Client::new_with_auth(&self.config.url, self.auth()).map_err(|cause| away(&cause.to_string()))?;
+        let client = Client::new_with_auth(&self.config.url, self.auth()?).map_err(|cause| away(&cause.to_string()))?;
         match tokio::time::timeout(DEADLINE, client.call(method, arguments)).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(Error::JsonRpc(jsonrpc::error::Error::Rpc(cause)))) if cause.code == NOT_FOUND => Ok(None),
@@ -119,12 +119,18 @@ impl Bitcoin {
         }
     }
 
-    fn auth(&self) -> Auth {
-        match (&self.config.cookie_file, &self.config.user, &self.config.password) {
-            (Some(file), _, _) => Auth::CookieFile(file.clone()),
-            (None, Some(user), Some(password)) => Auth::UserPass(user.clone(), password.0.clone()),
+    fn auth(&self) -> Result<Auth, Refusal> {
+        let BitcoinConfig { cookie_file, user, password, password_file, .. } = &self.config;
+        Ok(match (cookie_file, user, password, password_file) {
+            (Some(file), ..) => Auth::CookieFile(file.clone()),
+            (None, Some(user), Some(password), _) => Auth::UserPass(user.clone(), password.0.clone()),
+            (None, Some(user), None, Some(file)) => {
+                let read = std::fs::read_to_string(file);
+                let password = read.map_err(|cause| away(&format!("bitcoin.password_file {}: {cause}", file.display())))?;
+                Auth::UserPass(user.clone(), password.trim().to_owned())
+            }
             _ => Auth::None,
-        }
+        })
     }
 }
 
