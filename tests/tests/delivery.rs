@@ -118,7 +118,11 @@ async fn a_message_that_kills_three_times_is_put_aside_and_the_role_serves() -> 
 async fn an_operator_sees_a_dead_letter_and_requeues_it() -> eyre::Result<()> {
     let mut roles = ByHand::empty().await?;
     roles.run(Role::Storage, "storage", "storage")?;
-    ensure!(debug(&roles, &["deadletter", "ls"]).await? == (Some(0), "no dead letters\n".to_owned()), "before anything died");
+    wait("storage to say that nothing is dead", PATIENCE, async || {
+        let (code, said) = debug(&roles, &["deadletter", "ls"]).await?;
+        Ok((code == Some(0) && said == "no dead letters\n").then_some(()))
+    })
+    .await?;
     kill_three_times(&mut roles, "panic", 1).await?;
     let pid = start(&mut roles, Role::Bridge, &[])?;
     ready(&roles, pid).await?;

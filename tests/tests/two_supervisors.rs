@@ -101,7 +101,7 @@ async fn office(alys: &Alys, instance: &str, wanted: &str, within: Duration) -> 
 /// What the supervisor that acts keeps.
 async fn instances(alys: &Alys) -> eyre::Result<BTreeMap<String, Instance>> {
     let answer = alys.cluster()?.remote::<supervisor::Inbox>().ask(GetInstances {}).await?;
-    Ok(answer.instances.into_iter().filter(|one| one.name != "supervisor").map(|one| (one.name.clone(), one)).collect())
+    Ok(answer.instances.into_iter().filter(|one| one.role() != Role::Supervisor).map(|one| (one.name.clone(), one)).collect())
 }
 
 /// Processes of the roles, as they say themselves.

@@ -281,7 +281,7 @@ impl RoleActor for SupervisorActor {
     async fn handle(&mut self, cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
         match message {
             Inbox::GetInstances(_, reply) => {
-                let mut instances = vec![show::own()];
+                let mut instances = vec![show::own(&self.peers.own)];
                 instances.extend(self.state.instances().iter().map(show::instance));
                 instances.extend(self.wards.iter().map(wards::shown));
                 instances.iter_mut().for_each(|instance| instance.outdated = self.rolling.outdated(&instance.name));

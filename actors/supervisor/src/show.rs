@@ -9,9 +9,9 @@ use crate::core::orders::Step;
 use crate::core::owner::Owner;
 
 /// The supervisor itself.
-pub(crate) fn own() -> InstanceReply {
+pub(crate) fn own(name: &str) -> InstanceReply {
     InstanceReply {
-        name: Role::Supervisor.name().to_owned(),
+        name: name.to_owned(),
         role: Role::Supervisor.into(),
         pid: std::process::id(),
         owner: "self".to_owned(),

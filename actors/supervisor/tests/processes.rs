@@ -57,7 +57,7 @@ fn peers(directory: &Path) -> Peers {
         });
         Box::pin(std::future::ready(seen.collect()))
     };
-    Peers { look: Arc::new(look), drain: Arc::new(|_, _, _| {}), tenure: Tenure::fixed(true) }
+    Peers { look: Arc::new(look), drain: Arc::new(|_, _, _| {}), tenure: Tenure::fixed(true), own: "supervisor".into() }
 }
 
 fn supervisor(directory: &Path, children: Vec<ChildSpec>) -> SupervisorActor {

@@ -43,6 +43,12 @@ impl Container {
         self.folder.join("root")
     }
 
+    /// A file that only the host itself has, such as a socket under `/run`, seen from outside.
+    pub fn inside(&self, path: &str) -> eyre::Result<PathBuf> {
+        let leader = self.leader().ok_or_eyre("the container does not run")?;
+        Ok(PathBuf::from(format!("/proc/{leader}/root")).join(path.trim_start_matches('/')))
+    }
+
     /// Runs a command inside.
     pub fn output(&self, command: &[&str]) -> eyre::Result<Output> {
         let leader = self.leader().ok_or_eyre("the container does not run")?.to_string();

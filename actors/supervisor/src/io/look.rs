@@ -50,19 +50,21 @@ pub struct Peers {
     pub drain: Arc<dyn Fn(Role, String, Drain) + Send + Sync>,
     /// Which of several supervisors acts.
     pub tenure: Tenure,
+    /// The name of this one.
+    pub own: String,
 }
 
 impl Peers {
     /// In the mesh. Asks storage from now on which supervisor acts; must be called within the runtime.
     pub fn new(cluster: &Cluster, config: &ClusterConfig) -> Self {
         let drain = Arc::new(drain_through(cluster));
-        let tenure = Tenure::start(cluster, config);
+        let (tenure, own) = (Tenure::start(cluster, config), cluster.identity().instance.clone());
         let cluster = cluster.clone();
         let look = move || -> Looking {
             let cluster = cluster.clone();
             Box::pin(async move { cluster.observe_all(DEADLINE).await.iter().map(seen).collect() })
         };
-        Self { look: Arc::new(look), drain, tenure }
+        Self { look: Arc::new(look), drain, tenure, own }
     }
 }
 
