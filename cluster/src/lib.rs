@@ -26,6 +26,8 @@ pub mod lease;
 pub mod mailbox;
 mod mesh;
 pub mod metrics;
+#[doc(hidden)]
+pub mod micro;
 mod notify;
 mod outbox;
 mod poison;

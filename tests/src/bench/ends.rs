@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, RoleActor, Status};
+use alys_proto::common::CommittedBlock;
 use alys_proto::governance::governance_client::GovernanceClient;
 use alys_proto::governance::governance_server::{Governance as Service, GovernanceServer};
 use alys_proto::governance::{FromMember, ToMember};
@@ -66,8 +67,15 @@ impl RoleActor for Echo {
     }
 
     async fn handle(&mut self, _cx: &Cx<Self>, message: network::Inbox) -> Result<(), ActorError> {
-        if let network::Inbox::GetPeers(_, reply) = message {
-            reply.send(network::Peers { local_peer_id: "d".repeat(40), ..network::Peers::default() });
+        match message {
+            network::Inbox::GetPeers(_, reply) => {
+                reply.send(network::Peers { local_peer_id: "d".repeat(40), ..network::Peers::default() });
+            }
+            network::Inbox::ParallelBlockDownloadRequest(_, reply) => {
+                let block = CommittedBlock { block: vec![7; super::lanes::BATCH_BYTES], ..CommittedBlock::default() };
+                reply.send(network::DownloadedBlocks { blocks: vec![block], peer: String::new() });
+            }
+            _ => {}
         }
         Ok(())
     }

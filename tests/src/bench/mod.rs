@@ -2,5 +2,12 @@
 
 pub mod call;
 pub mod ends;
+pub mod failover;
+pub mod lanes;
+pub mod micro;
 pub mod node;
+pub mod overload;
+mod own;
+pub mod rejoin;
+pub mod times;
 pub mod top;

@@ -2,9 +2,15 @@
 
 use std::path::PathBuf;
 
+use alys_proto::Role;
 use alys_tests::bench;
 use alys_tests::bench::call::{Figure, Round};
 use clap::{Parser, Subcommand};
+
+/// Kills of each singleton in the whole run; 200 by the argument of `failover`.
+const FEW_KILLS: usize = 10;
+/// Restarts over each transport in the whole run; 1,000 by the argument of `rejoin`.
+const FEW_RESTARTS: usize = 50;
 
 /// Measures the cluster. Ratios are against a baseline of the same run.
 #[derive(Parser)]
@@ -25,6 +31,34 @@ enum Part {
     /// The answering process of the measurement with a debugger.
     #[command(hide = true)]
     Echo { folder: PathBuf },
+    /// A process of the measurement of restarts.
+    #[command(hide = true)]
+    Joiner { role: Role, folder: PathBuf, ports: Vec<u16> },
+    /// Only how long a killed singleton is away.
+    Failover {
+        /// Kills of chain, and of bridge.
+        #[arg(default_value_t = 200)]
+        kills: usize,
+    },
+    /// Only how long a restarted process is away from its peers.
+    Rejoin {
+        /// Restarts over Unix sockets, and over TLS.
+        #[arg(default_value_t = 1_000)]
+        restarts: usize,
+    },
+    /// Only what a message costs inside of one process.
+    Micro {
+        /// Of a million calls each.
+        #[arg(default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Only control beside bulk.
+    Lanes,
+    /// The receiving process of the measurement under overload.
+    #[command(hide = true)]
+    Slow { folder: PathBuf },
+    /// Only memory under overload; a minute.
+    Overload,
     /// Only what a debugger costs.
     Top { rounds: usize },
     /// Only messages between two processes.
@@ -37,6 +71,13 @@ async fn main() -> eyre::Result<()> {
     match arguments.part {
         Some(Part::Answer { folder, bare_port, tonic_port }) => return bench::ends::answer(&folder, bare_port, tonic_port).await,
         Some(Part::Echo { folder }) => return bench::top::answer(&folder).await,
+        Some(Part::Joiner { role, folder, ports }) => return bench::rejoin::join(role, &folder, &ports).await,
+        Some(Part::Failover { kills }) => return bench::failover::measure(kills).await,
+        Some(Part::Rejoin { restarts }) => return bench::rejoin::measure(restarts),
+        Some(Part::Micro { rounds }) => return bench::micro::measure(rounds).await,
+        Some(Part::Lanes) => return bench::lanes::measure().await,
+        Some(Part::Slow { folder }) => return bench::overload::receive(&folder).await,
+        Some(Part::Overload) => return bench::overload::measure().await,
         Some(Part::Top { rounds }) => return bench::top::measure(rounds).await,
         Some(Part::Mesh) | None => {}
     }
@@ -45,6 +86,11 @@ async fn main() -> eyre::Result<()> {
         return Ok(());
     }
     bench::top::measure_beside(arguments.rounds)?;
+    bench::micro::measure_beside(arguments.rounds)?;
+    bench::lanes::measure_beside()?;
+    bench::overload::measure_beside()?;
+    bench::rejoin::measure(FEW_RESTARTS)?;
+    bench::failover::measure_beside(FEW_KILLS)?;
     bench::node::measure(arguments.rounds).await
 }
 

@@ -1,0 +1,122 @@
+//! Memory under overload: a sender tells ten times what the receiver can take, for a minute. Both sides must come to a
+//! level and stay there: the receiver's mailbox and credit are bounded, and so is what waits at the sender.
+
+use std::time::{Duration, Instant};
+
+use alys_cluster::{ActorError, Cx, Identity, RoleActor, Status};
+use alys_proto::network::{self, GetPeers, ReportPeer};
+use alys_proto::{Refused, Role};
+use eyre::OptionExt as _;
+
+use super::ends;
+use super::own::Own;
+
+/// A handler takes so long: at most a thousand messages a second.
+const HANDLING: Duration = Duration::from_millis(1);
+/// Ten times as many are told.
+const A_SECOND: u32 = 10_000;
+/// With bodies of this size: 10 MiB a second, so bounds are met within seconds.
+const BODY: usize = 1_024;
+const SECONDS: u32 = 60;
+/// By then every bound is met, and the allocator has as much as it will have.
+const SETTLED: u32 = 30;
+/// What may be added after that. The allocator keeps some pages back.
+const FLAT: u64 = 4 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Takes its time over what it is told.
+pub struct Slow;
+
+impl RoleActor for Slow {
+    type Inbox = network::Inbox;
+    type Local = ();
+
+    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
+        Ok(())
+    }
+
+    async fn handle(&mut self, _cx: &Cx<Self>, message: network::Inbox) -> Result<(), ActorError> {
+        match message {
+            network::Inbox::GetPeers(_, reply) => reply.send(network::Peers::default()),
+            _ => tokio::time::sleep(HANDLING).await,
+        }
+        Ok(())
+    }
+
+    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        Status::ready(Vec::new())
+    }
+}
+
+/// What the receiving process runs; never returns.
+pub async fn receive(folder: &std::path::Path) -> eyre::Result<()> {
+    let code = alys_cluster::run(&ends::config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(Slow)).await;
+    std::process::exit(i32::from(code));
+}
+
+/// Measures in a process of its own (the mesh is a static of the process) and prints.
+pub fn measure_beside() -> eyre::Result<()> {
+    super::own::run_beside(&["overload"])
+}
+
+/// Measures and prints.
+pub async fn measure() -> eyre::Result<()> {
+    let folder = tempfile::tempdir()?;
+    ends::write_cookie(folder.path())?;
+    let receiver = Own::start(&["slow".as_ref(), folder.path().as_os_str()])?;
+    let cluster = alys_cluster::attach(&ends::config(folder.path())).await?;
+    let network = cluster.remote::<network::Inbox>();
+    network.ask_within(PATIENCE, GetPeers {}).await?;
+    let resident = || Ok::<_, eyre::Report>([resident(std::process::id())?, resident(receiver.id())?]);
+    let (mut told, mut busy) = (0_u64, 0_u64);
+    let mut levels = vec![resident()?];
+    let began = Instant::now();
+    for second in 0..SECONDS {
+        for message in 0..A_SECOND {
+            let due = began + Duration::from_secs(second.into()) + Duration::from_secs(1) * message / A_SECOND;
+            if message % 100 == 0 {
+                tokio::time::sleep_until(due.into()).await;
+            }
+            match network.tell(ReportPeer { peer_id: "p".repeat(BODY), reason: String::new() }) {
+                Ok(()) => told += 1,
+                Err(Refused::Busy(_)) => busy += 1,
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+        levels.push(resident()?);
+    }
+    show(&levels, told, busy)
+}
+
+fn show(levels: &[[u64; 2]], told: u64, busy: u64) -> eyre::Result<()> {
+    const MIB: u64 = 1024 * 1024;
+    for (side, name) in [(0, "sender"), (1, "receiver")] {
+        let at = |second: u32| {
+            let level = usize::try_from(second).ok().and_then(|second| levels.get(second)).map(|both| both[side]);
+            level.ok_or_eyre("it was looked at every second")
+        };
+        let (start, settled, end) = (at(0)?, at(SETTLED)?, at(SECONDS)?);
+        let most = levels.iter().map(|both| both[side]).max().unwrap_or_default();
+        println!(
+            "10x overload, {name:<9} resident MiB   start {}  after {SETTLED} s {}  after {SECONDS} s {}  most {}",
+            start / MIB,
+            settled / MIB,
+            end / MIB,
+            most / MIB
+        );
+        eyre::ensure!(end <= settled + FLAT, "{name} still grows: {settled} bytes became {end}");
+    }
+    println!("10x overload, messages               taken from the sender {told}, refused as busy {busy}");
+    Ok(())
+}
+
+/// Resident memory in bytes, field 2 of `/proc/<pid>/statm` (proc(5)).
+fn resident(pid: u32) -> eyre::Result<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: u64 = statm.split_whitespace().nth(1).ok_or_eyre("not the form of proc(5)")?.parse()?;
+    Ok(pages * u64::try_from(rustix::param::page_size())?)
+}
