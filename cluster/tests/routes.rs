@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use alys_cluster::{Cluster, Policy};
-use alys_proto::cluster::{MailboxFreeze, Observe};
-use alys_proto::{Role, storage};
+use alys_cluster::{Cluster, ClusterConfig, Identity, Policy};
+use alys_proto::cluster::{Hello, MailboxFreeze, Observe};
+use alys_proto::{Message as _, Role, SCHEMA, storage};
 
 use common::process::{FILTER, Process, answered_by};
 use common::{PATIENCE, cluster_config, folder};
@@ -146,7 +146,14 @@ async fn nobody_outside_of_the_host_reaches_ractors_own_listener() {
     answered_by(&cluster.remote(), role.pid()).await;
     let own: BTreeSet<String> = std::fs::read_dir(format!("/proc/{}/fd", role.pid()))
         .unwrap()
-        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()?.to_str()?.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned))
+        .filter_map(|entry| {
+            std::fs::read_link(entry.unwrap().path())
+                .ok()?
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')
+                .map(str::to_owned)
+        })
         .collect();
     // proc(5): local address, state and inode of every socket of TCP.
     let mut listening = Vec::new();
@@ -179,4 +186,47 @@ async fn ractors_sessions_are_never_logged_whatever_the_filter_says() {
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(text.contains("\"DEBUG\""), "the filter is open: {text}");
     assert!(!text.contains("ractor_cluster"), "a session was logged");
+}
+
+/// N and N+1 run side by side, N and N+2 do not: whether the process goes on with a stranger of this schema.
+async fn goes_on(folder: &std::path::Path, schema: u32) -> bool {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const GO: u8 = 1;
+    const TAKEN: u8 = 2;
+    let sockets = std::fs::read_dir(folder.join("run")).unwrap().map(|entry| entry.unwrap().path());
+    let socket = sockets.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "sock")).unwrap();
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let identity = Identity::new(Role::Network, "network");
+    let hello = Hello {
+        cluster_id: ClusterConfig::default().id,
+        role: identity.role.into(),
+        incarnation: identity.incarnation.to_bytes(),
+        schema,
+        pid: std::process::id(),
+        instance: identity.instance,
+        started_unix_millis: identity.started_millis,
+        link: 1,
+        stream: 0,
+    };
+    let bytes = hello.encode_to_vec();
+    stream.write_u32(u32::try_from(bytes.len()).unwrap()).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    stream.write_u8(GO).await.unwrap();
+    let length = stream.read_u32().await.unwrap();
+    let mut theirs = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut theirs).await.unwrap();
+    assert_eq!(Hello::decode(theirs.as_slice()).unwrap().schema, SCHEMA);
+    stream.read_u8().await.is_ok_and(|answer| answer == TAKEN)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_of_the_next_schema_is_taken_and_one_further_away_is_not() {
+    let folder = folder();
+    let role = Process::start(folder.path());
+    let cluster = alys_cluster::attach(&cluster_config(folder.path())).await.unwrap();
+    answered_by(&cluster.remote(), role.pid()).await;
+    for (schema, taken) in [(SCHEMA - 1, true), (SCHEMA, true), (SCHEMA + 1, true), (SCHEMA + 2, false), (SCHEMA + 1_000, false)]
+    {
+        assert_eq!(goes_on(folder.path(), schema).await, taken, "{schema}");
+    }
 }

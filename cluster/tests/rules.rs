@@ -38,7 +38,8 @@ fn ractor_is_pinned_to_the_version_that_was_read() {
         let line = manifest.lines().find(|line| line.starts_with(&format!("{package} = "))).unwrap();
         assert!(line.contains("\"=0.16.5\""), "{line}");
         assert!(!line.contains("async-trait"), "the feature is global: {line}");
-        let locked: Vec<&str> = lock.split("[[package]]").filter(|one| one.contains(&format!("name = \"{package}\"\n"))).collect();
+        let locked: Vec<&str> =
+            lock.split("[[package]]").filter(|one| one.contains(&format!("name = \"{package}\"\n"))).collect();
         assert!(locked.len() == 1 && locked[0].contains("version = \"0.16.5\""), "{locked:?}");
     }
     assert!(!lock.contains("name = \"ractor-supervisor\""), "it does not compile with the cluster feature");
@@ -77,7 +78,8 @@ fn no_actor_reference_leaves_the_shell() {
         let text = std::fs::read_to_string(&path).unwrap();
         for (at, _) in text.match_indices("pub ") {
             let rest = &text[at..];
-            let ends: &[char] = if rest.split('(').next().unwrap_or_default().contains("fn ") { &['{', ';'] } else { &['{', ';', ','] };
+            let ends: &[char] =
+                if rest.split('(').next().unwrap_or_default().contains("fn ") { &['{', ';'] } else { &['{', ';', ','] };
             let item = rest.split(ends).next().unwrap_or_default();
             assert!(!is_reference(item), "{} gives out a reference: {item}", path.display());
         }

@@ -20,7 +20,8 @@ use alys_proto::wire::ReplyPort;
 use alys_proto::{Inbox, Message, Refused, bridge, chain, cluster, engine, network, storage, stream, supervisor, sync};
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use prost_reflect::prost_types::{
-    DescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, ServiceDescriptorProto,
+    DescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    ServiceDescriptorProto,
 };
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, ServiceDescriptor,
@@ -119,7 +120,8 @@ fn everything_that_was_released_is_still_there() {
         let entries = std::fs::read_dir(folder.join("alys")).unwrap();
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        let compiled = protox::Compiler::new([&folder]).unwrap().include_imports(true).open_files(files).unwrap().descriptor_pool();
+        let compiled =
+            protox::Compiler::new([&folder]).unwrap().include_imports(true).open_files(files).unwrap().descriptor_pool();
         std::fs::create_dir_all(released_file().parent().unwrap()).unwrap();
         std::fs::write(released_file(), compiled.encode_to_vec()).unwrap();
     }

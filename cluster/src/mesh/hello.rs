@@ -182,6 +182,10 @@ async fn greet<S: Stream>(mesh: &Mesh, wire: &mut Wire<S>, link: u64, kind: hell
     if hello.cluster_id != mesh.cluster_id {
         return Err(refused(&format!("it belongs to cluster `{}`", hello.cluster_id)));
     }
+    // A rolling upgrade goes from one schema to the next; what lies further apart was never tried together.
+    if hello.schema.abs_diff(SCHEMA) > 1 {
+        return Err(refused(&format!("its message schema is {}, ours is {SCHEMA}", hello.schema)));
+    }
     let role = Role::try_from(hello.role).unwrap_or(Role::Unspecified);
     if wire.roles.as_ref().is_some_and(|proved| !proved.contains(&role)) {
         mesh.links.refusals.count(Why::Rogue);
