@@ -4,6 +4,7 @@
 //!
 //! | fault | what must follow |
 //! |---|---|
+//! | drain | the standby serves within 1 s |
 //! | kill | another serves within 2 s |
 //! | frozen for 60 s | out of view within 3 s, another serves within 10 s, the thawed one ends and has not acted |
 //! | bad line (1 % loss, 100 ms jitter) | nobody is suspected, no lease changes hands |
@@ -38,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const FROZEN: Duration = Duration::from_secs(60);
 /// The design's figures, and what a machine of two cores that does everything at once may need on top.
 const OUT_OF_VIEW: Duration = Duration::from_secs(3 + 1);
+const PLANNED: Duration = Duration::from_secs(1 + 1);
 const AFTER_A_CRASH: Duration = Duration::from_secs(2 + 2);
 const AFTER_SILENCE: Duration = Duration::from_secs(10 + 3);
 const SUSPECTED: &str = "unreachable: not heard of for too long";
@@ -78,6 +80,10 @@ async fn three_hosts_live_through_every_fault_with_nothing_lost_or_done_twice() 
     let mut world = World { lab: &lab, node: &node, traffic, watch: Watch::begin(&node.cluster), begun: Instant::now() };
 
     let done = async {
+        for role in FENCED {
+            world.hand_over(role).await.wrap_err("drain")?;
+        }
+        world.calm("both drained, their standbys serve").await?;
         killed(&mut world).await.wrap_err("kill")?;
         frozen_beside_a_bad_line(&mut world).await.wrap_err("frozen, bad line")?;
         cut(&mut world, "black hole", |lab, host, other| lab.between(host, &[other], Weather::BLACK_HOLE)).await?;
@@ -133,26 +139,41 @@ impl World<'_> {
     /// The fault is over: everybody serves, blocks go on, and nothing was ever broken.
     async fn calm(&mut self, what: &str) -> eyre::Result<()> {
         self.lab.heal();
-        self.node.wait_ready(PATIENCE).await.wrap_err_with(|| what.to_owned())?;
-        self.node.wait_blocks(2, PATIENCE).await.wrap_err_with(|| what.to_owned())?;
-        self.traffic.transfer().await.wrap_err_with(|| what.to_owned())?;
-        self.watch.holds().wrap_err_with(|| what.to_owned())?;
+        let calms = async {
+            self.node.wait_ready(PATIENCE).await?;
+            self.node.wait_blocks(2, PATIENCE).await?;
+            self.traffic.transfer().await?;
+            self.watch.holds()
+        };
+        calms.await.wrap_err_with(|| what.to_owned())?;
         self.told(what);
         Ok(())
     }
 
-    /// The holders, once both leases are on one host.
+    /// The holders, both on one host: one that is elsewhere hands over to its standby.
     async fn holders(&self) -> eyre::Result<Holders> {
-        let mut leases = Vec::new();
-        for role in FENCED {
-            let lease = self.node.lease(role).await?;
-            leases.push((role, lease.instance, lease.epoch));
+        let of = |role| wait("a lease", PATIENCE, async move || Ok(Some(self.node.lease(role).await?)));
+        let (chain, bridge) = (of(Role::Chain).await?, of(Role::Bridge).await?);
+        if chain.instance.ends_with("-c") != bridge.instance.ends_with("-c") {
+            self.hand_over(Role::Bridge).await?;
         }
-        let (_, chain, _) = leases.first().ok_or_eyre("no lease")?;
-        let (host, other) = if chain == "chain" { ("b", "c") } else { ("c", "b") };
-        // A bridge on another host is not cut off with it.
-        leases.retain(|(_, instance, _)| instance.ends_with("-c") == (host == "c"));
+        let leases = [(Role::Chain, chain), (Role::Bridge, of(Role::Bridge).await?)];
+        let leases: Vec<_> = leases.into_iter().map(|(role, lease)| (role, lease.instance, lease.epoch)).collect();
+        let on_c = leases.iter().filter(|(_, instance, _)| instance.ends_with("-c")).count();
+        ensure!(on_c == 0 || on_c == leases.len(), "the holders are on two hosts: {leases:?}");
+        let (host, other) = if on_c > 0 { ("c", "b") } else { ("b", "c") };
         Ok(Holders { host, others: vec!["a", other], leases })
+    }
+
+    /// A planned hand-over to the standby.
+    async fn hand_over(&self, role: Role) -> eyre::Result<()> {
+        let lease = self.node.lease(role).await?;
+        self.node.platform.signal(&lease.instance, Signal::TERM)?;
+        let drained = Some(&Ended::Code(exit::DONE.into()));
+        let ended = async || Ok((self.node.platform.ends(&lease.instance)?.last() == drained).then(Instant::now));
+        let released = wait(&format!("{} to drain", lease.instance), PATIENCE, ended).await?;
+        self.handed_over(role, lease.epoch, released, PLANNED).await?;
+        self.node.platform.start_again(&lease.instance)
     }
 
     /// Waits until somebody serves under a higher epoch.
@@ -375,12 +396,5 @@ async fn nothing_was_broken(world: &World<'_>) -> eyre::Result<()> {
         let equivocations = seen.status.iter().find(|field| field.name == "equivocations").map(|field| field.value.as_str());
         ensure!(equivocations == Some("0"), "{}: {:?}", seen.instance, seen.status);
     }
-    for name in world.node.platform.names() {
-        ensure!(
-            !world.node.platform.log(&name)?.contains("panicked at"),
-            "{name} panicked:\n{}",
-            world.node.platform.log(&name)?
-        );
-    }
-    Ok(())
+    world.node.platform.ensure_no_panic()
 }

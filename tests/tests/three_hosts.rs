@@ -63,7 +63,7 @@ async fn the_round_trip_is_exact_on_three_hosts_though_each_of_them_is_cut_off()
         }
     });
     steps.await.wrap_err_with(|| node.platform.report())?;
-    nobody_panicked(&node)
+    node.platform.ensure_no_panic()
 }
 
 async fn all_links_are_tls(node: &Spread) -> eyre::Result<()> {
@@ -102,11 +102,4 @@ async fn healed(lab: &Lab, node: &Spread) -> eyre::Result<()> {
     node.wait_ready(PATIENCE).await?;
     println!("{:6.1} s  healed: all roles serve", healed.elapsed().as_secs_f64());
     node.wait_blocks(1, PATIENCE).await
-}
-
-fn nobody_panicked(node: &Spread) -> eyre::Result<()> {
-    for name in node.platform.names() {
-        ensure!(!node.platform.log(&name)?.contains("panicked at"), "{name} panicked:\n{}", node.platform.log(&name)?);
-    }
-    Ok(())
 }

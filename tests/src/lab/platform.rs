@@ -142,6 +142,25 @@ impl Platform {
         lock(&self.running).keys().cloned().collect()
     }
 
+    /// Fails when any of them has panicked, also where that was caught.
+    pub fn ensure_no_panic(&self) -> eyre::Result<()> {
+        for name in self.names() {
+            let log = self.log(&name)?;
+            ensure!(!log.contains("panicked at"), "{name} panicked:\n{log}");
+        }
+        Ok(())
+    }
+
+    /// Starts a service that has ended for good.
+    pub fn start_again(&self, name: &str) -> eyre::Result<()> {
+        self.with(name, |run| {
+            ensure!(run.ended.is_some(), "{name} runs");
+            run.child = run.service.start()?;
+            run.ended = None;
+            Ok(())
+        })
+    }
+
     /// The last lines of each log.
     pub fn report(&self) -> String {
         let mut text = String::new();
