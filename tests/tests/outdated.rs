@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use alys_proto::supervisor::{self, RestartOutdated};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, wait};
 use eyre::ensure;
@@ -60,7 +61,8 @@ async fn what_is_outdated_is_shown_and_replaced_when_a_person_says_so() -> eyre:
     configure(alys.data_dir(), "network", "redial_max", "77s")?;
     configure(alys.data_dir(), "sync", "retry_max", "17s")?;
     outdated(&alys, &["network", "sync"]).await?;
-    let status = alys.succeed(&["status"])?;
+    // Its exit code speaks of whether all work, too.
+    let status = String::from_utf8(alys.command(&["status"])?.stdout)?;
     ensure!(status.contains("outdated: configuration"), "{status}");
     let planned = alys.succeed(&["restart", "--outdated", "--dry-run"])?;
     let position = |text: &str| planned.find(text).unwrap_or(usize::MAX);
@@ -70,13 +72,16 @@ async fn what_is_outdated_is_shown_and_replaced_when_a_person_says_so() -> eyre:
     let file = alys.data_dir().join("alys.toml");
     let good = std::fs::read_to_string(&file)?;
     std::fs::write(&file, format!("no_such_key = 1\n{good}"))?;
+    // Asked over the mesh: a command reads the same file.
     wait("a start to fail", PATIENCE, async || {
-        let fails = column(&alys, "cannot_start")?;
-        Ok((fails.len() == 8 && fails.values().all(|why| why.contains("no_such_key"))).then_some(()))
+        let all = alys.observations().await?;
+        Ok((all.len() == 8 && all.iter().all(|seen| seen.on_disk_fault.contains("no_such_key"))).then_some(()))
     })
     .await?;
     wait("nothing to be replaced", PATIENCE, async || {
-        Ok(alys.succeed(&["restart", "--outdated", "--dry-run"])?.contains("nothing is outdated").then_some(()))
+        let asked = RestartOutdated { reason: "test".to_owned(), dry_run: true };
+        let taken = alys.cluster()?.remote::<supervisor::Inbox>().ask(asked).await?;
+        Ok(taken.decision.contains("nothing is outdated").then_some(()))
     })
     .await?;
     std::fs::write(&file, good)?;
