@@ -1,11 +1,13 @@
 //! A running sidechain node, however it was started: what demonstration, deposits and burns need of it.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use alys_cluster::Cluster;
 use alys_proto::{bridge, chain};
+use eyre::ensure;
 
-use crate::cluster::Alys;
+use crate::cluster::{Alys, binary};
 use crate::ethereum::Ethereum;
 
 /// A node under test.
@@ -39,6 +41,15 @@ pub trait Sidechain {
     fn head_now(&self) -> impl Future<Output = eyre::Result<chain::ChainHead>> {
         async { Ok(self.mesh()?.remote::<chain::Inbox>().ask(chain::GetChainHead {}).await?) }
     }
+}
+
+/// Runs a command of the binary on the files of a node; it must succeed.
+pub(crate) fn command_on(home: &Path, arguments: &[&str]) -> eyre::Result<String> {
+    let data_dir = format!("--data-dir={}", home.display());
+    let output = Command::new(binary("alys")?).args(arguments).arg(data_dir).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`alys {}` ended with {}: {said}", arguments.join(" "), output.status);
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 impl Sidechain for Alys {

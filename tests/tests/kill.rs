@@ -11,7 +11,7 @@ use alys_proto::cluster::Health;
 use alys_proto::{Role, Sats};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, is_alive, wait};
-use alys_tests::ethereum::{random_key, write_key};
+use alys_tests::ethereum::random_key;
 use alys_tests::peg;
 use eyre::{OptionExt as _, ensure};
 
@@ -87,21 +87,7 @@ async fn deposit(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> 
 /// Burns and returns the Bitcoin address that must be paid.
 async fn burn(bitcoind: &Bitcoind, alys: &Alys, owner: &PrivateKeySigner) -> eyre::Result<bitcoin::Address> {
     let target = bitcoind.new_address().await?;
-    let key_file = alys.data_dir().join("owner.key");
-    write_key(owner, &key_file)?;
-    let key_file = key_file.display().to_string();
-    alys.succeed(&[
-        "peg-out",
-        "--amount",
-        &BURN.to_string(),
-        "--to",
-        &target.to_string(),
-        "--key-file",
-        &key_file,
-        "--no-follow",
-        "--rpc",
-        alys.ethereum().url(),
-    ])?;
+    peg::burn(alys, owner, BURN, &target).await?;
     Ok(target)
 }
 

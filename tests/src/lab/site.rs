@@ -10,14 +10,15 @@ use alys::generate::topology::Topology;
 use alys::generate::{credentials, systemd};
 use alys::prepare::{DevChain, dev};
 use alys_cluster::{Cluster, ClusterConfig, MeshConfig};
+use alys_proto::Role;
 use alys_proto::cluster::{Health, Observation};
-use alys_proto::{Role, bridge, chain};
 use eyre::{OptionExt as _, WrapErr as _, ensure};
 
 use super::{Container, Lab, address, forward, own_address};
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{binary, wait};
 use crate::ethereum::Ethereum;
+use crate::sidechain::{Sidechain, command_on};
 
 /// Governance nodes of the test chain.
 const MEMBERS: u32 = 3;
@@ -43,6 +44,7 @@ pub struct Site {
     pub cluster: Cluster,
     /// The wallet's side.
     pub ethereum: Ethereum,
+    home: PathBuf,
     members: Vec<Child>,
 }
 
@@ -78,7 +80,7 @@ impl Site {
         let members = (1..=MEMBERS).map(|member| governance(&home, member, bitcoind)).collect::<eyre::Result<_>>()?;
         let cluster = alys_cluster::attach(&debug_config(lab, &secrets)).await?;
         let ethereum = Ethereum::new(&format!("http://{}:8545", address(0)))?;
-        Ok(Self { hosts, cluster, ethereum, members })
+        Ok(Self { hosts, cluster, ethereum, home, members })
     }
 
     /// Observations of all live roles.
@@ -105,21 +107,6 @@ impl Site {
         ready.await.wrap_err_with(|| self.report())
     }
 
-    /// Every deposit and burn, as bridge sees them.
-    pub async fn pegs(&self) -> eyre::Result<bridge::Pegs> {
-        Ok(self.cluster.remote::<bridge::Inbox>().ask(bridge::ListPegs {}).await?)
-    }
-
-    /// The federation and its address.
-    pub async fn federation(&self) -> eyre::Result<bridge::Federation> {
-        Ok(self.cluster.remote::<bridge::Inbox>().ask(bridge::GetFederation {}).await?)
-    }
-
-    /// Height of the chain role's head.
-    pub async fn height(&self) -> eyre::Result<u64> {
-        Ok(self.cluster.remote::<chain::Inbox>().ask(chain::GetChainHead {}).await?.height)
-    }
-
     /// The host that runs a unit.
     pub fn host_of(&self, unit: &str) -> eyre::Result<&Container> {
         let place = UNITS.iter().find(|(_, name)| *name == unit).and_then(|(host, _)| self.hosts.get(*host));
@@ -136,6 +123,28 @@ impl Site {
             text.push_str(&format!("== {unit}: {state}\n{}\n", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
         }
         text
+    }
+}
+
+impl Sidechain for Site {
+    fn mesh(&self) -> eyre::Result<&Cluster> {
+        Ok(&self.cluster)
+    }
+
+    fn wallet(&self) -> &Ethereum {
+        &self.ethereum
+    }
+
+    fn home(&self) -> &Path {
+        &self.home
+    }
+
+    fn command_output(&self, arguments: &[&str]) -> eyre::Result<String> {
+        command_on(&self.home, arguments)
+    }
+
+    fn last_words(&self) -> String {
+        self.report()
     }
 }
 

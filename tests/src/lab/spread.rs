@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use alys::prepare::tls::{Authority, mesh_names};
@@ -18,7 +17,7 @@ use super::{Lab, address, forward, own_address};
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{binary, wait};
 use crate::ethereum::Ethereum;
-use crate::sidechain::Sidechain;
+use crate::sidechain::{Sidechain, command_on};
 
 /// Governance nodes of the test chain.
 const MEMBERS: u32 = 3;
@@ -180,11 +179,7 @@ impl Sidechain for Spread {
     }
 
     fn command_output(&self, arguments: &[&str]) -> eyre::Result<String> {
-        let data_dir = format!("--data-dir={}", self.home.display());
-        let output = Command::new(binary("alys")?).args(arguments).arg(data_dir).stdin(Stdio::null()).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`alys {}` ended with {}: {said}", arguments.join(" "), output.status);
-        Ok(String::from_utf8(output.stdout)?)
+        command_on(&self.home, arguments)
     }
 
     fn last_words(&self) -> String {
