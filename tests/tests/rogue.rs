@@ -36,8 +36,10 @@ const AT_ONCE: u64 = 200;
 /// Tries of each other kind.
 const TRIES: u64 = 20;
 const GIBIBYTE: u32 = 1 << 30;
-/// More than any process may take for a rogue's sake: three frames of the largest legal size and as much as garbage may cost.
-const MOST_GROWTH_BYTES: u64 = (3 * 24 + 64) << 20;
+/// More than any process may take for a rogue's sake: its room for large frames (`mesh/room.rs`) and as much as all else may cost.
+const MOST_GROWTH_BYTES: u64 = (256 + 64) << 20;
+/// Links on each of which the rogue begins a frame of the largest legal size: they would fill three times that.
+const HALF_FRAMES: u8 = 40;
 /// Handshakes of one address, and what else a process opens and closes.
 const MOST_DESCRIPTORS: u64 = 32 + 48;
 /// A question must be answered within this, whatever the rogue does.
@@ -263,12 +265,13 @@ async fn large_frames(member: &Rogue) -> eyre::Result<()> {
     late.write_u32(GIBIBYTE).await?;
     ensure!(push(&mut late, u64::from(GIBIBYTE)).await < MOST_GROWTH_BYTES, "it read a frame of a gibibyte");
     let mut halves = Vec::new();
-    for number in 23..26 {
-        let mut half = member.link(Role::Debug, number).await?;
+    for number in 0..HALF_FRAMES {
+        let mut half = member.link(Role::Debug, 100 + number).await?;
         half.write_u32(24 << 20).await?;
-        push(&mut half, 23 << 20).await;
         halves.push(half);
     }
+    // All at once, and open until each has sent what it may.
+    futures::future::join_all(halves.iter_mut().map(|half| push(half, 23 << 20))).await;
     Ok(())
 }
 

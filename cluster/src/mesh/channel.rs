@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::frame::{self, Frame, Manner, Request};
 use super::outbox::{Full, Outbox, WINDOW};
+use super::room::{Place, Room};
 use crate::header::Stamp;
 
 /// One read takes so much: two system calls a message without it. Messages that wait in the mailbox are parts of what was
@@ -45,6 +46,7 @@ pub(crate) struct Channel {
     owed: AtomicU32,
     window: Option<Arc<Semaphore>>,
     losses: Arc<Losses>,
+    room: Room,
     gone: AtomicBool,
 }
 
@@ -126,7 +128,7 @@ pub(crate) trait Door: Send + Sync + 'static {
 
 impl Channel {
     /// A stream that is not connected yet; what is sent already waits.
-    pub(crate) fn new(bulk: bool, losses: Arc<Losses>) -> Arc<Self> {
+    pub(crate) fn new(bulk: bool, losses: Arc<Losses>, room: Room) -> Arc<Self> {
         Arc::new(Self {
             outbox: Mutex::default(),
             wake: Notify::new(),
@@ -136,6 +138,7 @@ impl Channel {
             owed: AtomicU32::new(0),
             window: bulk.then(|| Arc::new(Semaphore::new(BULK_WINDOW))),
             losses,
+            room,
             gone: AtomicBool::new(false),
         })
     }
@@ -238,14 +241,21 @@ impl Channel {
     /// Reads until the stream ends or fails, or the peer sends what is no frame.
     pub(crate) async fn read<R: AsyncRead + Unpin>(self: &Arc<Self>, mut stream: R, door: &dyn Door) -> io::Result<()> {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        let mut place: Option<Place<'_>> = None;
         loop {
-            if stream.read_buf(&mut buffer).await? == 0 {
+            let read = stream.read_buf(&mut buffer);
+            let count = if let Some(place) = &place { place.in_time(read).await? } else { read.await? };
+            if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             door.heard();
             let (end, begun) = frame::whole(&buffer).map_err(|length| self.foul(&format!("a frame of {length} bytes")))?;
             if end > 0 {
                 self.arrive(&buffer.split_to(end).freeze(), door)?;
+                place = None;
+            }
+            if place.is_none() {
+                place = self.room.enter(begun).await;
             }
             let missing = begun.saturating_sub(buffer.len());
             if buffer.capacity().saturating_sub(buffer.len()) < missing.max(LEAST_ROOM) {

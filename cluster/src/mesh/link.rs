@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{Channel, Losses};
 use super::pulse::Pulse;
 use super::refusals::Refusals;
+use super::room::Room;
 use crate::identity::{Identity, Incarnation};
 
 /// Peers that one process may be linked to: a large cluster has a few dozen.
@@ -128,13 +129,21 @@ pub(crate) struct Links {
     table: Arc<Mutex<BTreeMap<Incarnation, Arc<Peer>>>>,
     changed: watch::Sender<u64>,
     losses: Arc<Losses>,
+    room: Room,
     /// Streams that never became part of a link.
     pub(super) refusals: Arc<Refusals>,
 }
 
 impl Links {
     pub(crate) fn new(own: Identity) -> Self {
-        Self { own, table: Arc::default(), changed: watch::Sender::new(0), losses: Arc::default(), refusals: Arc::default() }
+        Self {
+            own,
+            table: Arc::default(),
+            changed: watch::Sender::new(0),
+            losses: Arc::default(),
+            room: Room::default(),
+            refusals: Arc::default(),
+        }
     }
 
     /// Who we are.
@@ -166,7 +175,7 @@ impl Links {
     }
 
     fn peer(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Arc<Peer> {
-        let channel = |bulk| Channel::new(bulk, self.losses.clone());
+        let channel = |bulk| Channel::new(bulk, self.losses.clone(), self.room.clone());
         let began = Instant::now();
         Arc::new(Peer {
             identity,

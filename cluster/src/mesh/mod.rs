@@ -25,6 +25,7 @@ mod outbox;
 mod pulse;
 mod pump;
 mod refusals;
+mod room;
 mod seeds;
 mod session;
 mod tcp;
