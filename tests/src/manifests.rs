@@ -7,6 +7,7 @@
 //! | selectors | a service, budget, autoscaler or policy selects nothing; a role has no policy of its own |
 //! | closed | a pod asks for more than the `restricted` standard allows |
 //! | single | a role that must not run twice is no StatefulSet of one |
+//! | apart | a governance node reaches another pod than the stream, or shares a policy with the roles |
 //! | drain | the grace period is shorter than pause and drain |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,10 @@ use serde_json::{Value, json};
 pub struct Manifests {
     /// What kustomize builds.
     pub objects: Vec<Value>,
-    /// `alys.toml` of every pod.
+    /// `alys.toml` of every role's pod.
     pub config: String,
+    /// That of each governance node, by the name of its workload.
+    pub members: BTreeMap<String, String>,
     /// The script that makes the Secrets.
     pub secrets: String,
 }
@@ -40,7 +43,15 @@ impl Manifests {
         let output = process.wait_with_output()?;
         ensure!(output.status.success(), "python cannot read what kustomize built");
         let read = |name: &str| std::fs::read_to_string(overlay.join(name)).wrap_err_with(|| name.to_owned());
-        Ok(Self { objects: serde_json::from_slice(&output.stdout)?, config: read("alys.toml")?, secrets: read("secrets.sh")? })
+        let mut members = BTreeMap::new();
+        for entry in std::fs::read_dir(overlay)? {
+            let file = entry?.file_name().to_string_lossy().into_owned();
+            if let Some(name) = file.strip_suffix(".toml").filter(|name| is_member(name)) {
+                members.insert(name.to_owned(), read(&file)?);
+            }
+        }
+        let objects = serde_json::from_slice(&output.stdout)?;
+        Ok(Self { objects, config: read("alys.toml")?, members, secrets: read("secrets.sh")? })
     }
 
     /// Objects of a kind.
@@ -66,6 +77,9 @@ impl Manifests {
             check_closed(workload, &mut wrong);
             check_single(workload, &mut wrong);
             check_drain(workload, &mut wrong);
+            if is_member(role) {
+                self.check_apart(workload, &mut wrong);
+            }
             let policies = self.of("NetworkPolicy").filter(|policy| policy["metadata"]["name"] == format!("alys-{role}"));
             if policies.filter(|policy| selects(&policy["spec"]["podSelector"], workload)).count() != 1 {
                 wrong("no policy of its own selects it".into());
@@ -84,8 +98,9 @@ impl Manifests {
                 wrong(format!("{probe} asks port {port}"));
             }
         }
+        let role = role(workload);
         for (port, section, key) in [("mesh", "cluster.mesh", "listen"), ("telemetry", "cluster.telemetry", "listen")] {
-            let listens = self.setting(section, key).and_then(|address| address.rsplit_once(':')?.1.parse::<u64>().ok());
+            let listens = self.setting(role, section, key).and_then(|address| address.rsplit_once(':')?.1.parse::<u64>().ok());
             if listens != has.get(port).copied() {
                 wrong(format!("port {port} is {:?}, alys.toml says {listens:?}", has.get(port)));
             }
@@ -142,6 +157,23 @@ impl Manifests {
         }
     }
 
+    fn check_apart(&self, workload: &Value, wrong: &mut dyn FnMut(String)) {
+        let policies = self.of("NetworkPolicy").filter(|policy| selects(&policy["spec"]["podSelector"], workload));
+        let own = format!("alys-{}", role(workload));
+        for policy in policies {
+            let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+            if name != own && name != "alys-deny" {
+                wrong(format!("the policy {name} holds for it too"));
+            }
+            let targets = array(&policy["spec"]["egress"]).flat_map(|rule| array(&rule["to"]));
+            for pods in targets.map(|to| &to["podSelector"]).filter(|pods| !pods.is_null()) {
+                if pods["matchLabels"] != json!({"app.kubernetes.io/name": "stream", "app.kubernetes.io/part-of": "alys"}) {
+                    wrong(format!("it reaches other pods than the stream: {pods}"));
+                }
+            }
+        }
+    }
+
     fn check_selectors(&self, wrong: &mut dyn FnMut(String)) {
         let nobody = |object: &Value, selector: &Value| {
             (!self.workloads().any(|workload| selects(selector, workload)))
@@ -190,19 +222,23 @@ impl Manifests {
     fn secrets_of(&self, role: &str) -> Vec<String> {
         let mut section = String::new();
         let mut names = Vec::new();
-        for line in self.config.lines() {
+        for line in self.config_of(role).lines() {
             if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 section = name.to_owned();
             }
-            let own = section.starts_with("cluster") || section.split('.').next() == Some(role);
+            let own = section.starts_with("cluster") || section.split('.').next() == role.split('-').next();
             let name = line.split_once("$CREDENTIALS_DIRECTORY/").and_then(|(_, rest)| rest.strip_suffix('"'));
             names.extend(name.filter(|_| own).map(ToOwned::to_owned));
         }
         names
     }
 
-    fn setting(&self, section: &str, key: &str) -> Option<&str> {
-        let (_, body) = self.config.split_once(&format!("[{section}]\n"))?;
+    fn config_of(&self, role: &str) -> &str {
+        self.members.get(role).unwrap_or(&self.config)
+    }
+
+    fn setting(&self, role: &str, section: &str, key: &str) -> Option<&str> {
+        let (_, body) = self.config_of(role).split_once(&format!("[{section}]\n"))?;
         let line =
             body.lines().take_while(|line| !line.starts_with('[')).find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
         line.map(|text| text.trim_matches('"'))
@@ -228,7 +264,12 @@ pub fn kustomize(overlay: &Path) -> eyre::Result<Vec<u8>> {
     eyre::bail!("neither kubectl nor kustomize is installed: one of them builds the manifests")
 }
 
-/// The role that a workload runs.
+/// Whether a workload of this name is a governance node.
+fn is_member(name: &str) -> bool {
+    name.starts_with("governance-")
+}
+
+/// The role that a workload runs, or the name of a governance node.
 pub fn role(workload: &Value) -> &str {
     workload["metadata"]["labels"]["app.kubernetes.io/name"].as_str().unwrap_or("unnamed")
 }
@@ -259,7 +300,8 @@ fn check_closed(workload: &Value, wrong: &mut dyn FnMut(String)) {
     let rules = [
         (security["runAsNonRoot"] == true && security["runAsUser"].as_u64() > Some(0), "may be root"),
         (security["seccompProfile"]["type"] == "RuntimeDefault", "has no seccomp profile"),
-        (pod["automountServiceAccountToken"] == false, "gets a token of the API"),
+        // The supervisor alone asks the API, with rights of its own.
+        (pod["automountServiceAccountToken"] == false || pod["serviceAccountName"] == "alys-supervisor", "gets a token of the API"),
         (own["allowPrivilegeEscalation"] == false, "may gain privileges"),
         (own["readOnlyRootFilesystem"] == true, "may change its image"),
         (own["capabilities"]["drop"] == json!(["ALL"]) && own["capabilities"]["add"].is_null(), "has capabilities"),

@@ -64,7 +64,10 @@ fn every_overlay_fulfils_the_schemas() -> eyre::Result<()> {
 fn every_overlay_holds_together() -> eyre::Result<()> {
     for name in OVERLAYS {
         let manifests = manifests(name)?;
-        ensure!(manifests.workloads().count() == 8, "{name} has a workload for each role, and one for operators");
+        let members = manifests.members.len();
+        ensure!(members == usize::from(name == "federation-member"), "{name} has {members} governance nodes");
+        let roles = 8 + usize::from(name == "federation-member");
+        ensure!(manifests.workloads().count() == roles + members, "{name} has a workload for each role, and one for operators");
         let problems = manifests.problems();
         ensure!(problems.is_empty(), "{name}:\n{}", problems.join("\n"));
     }
@@ -75,7 +78,12 @@ fn every_overlay_holds_together() -> eyre::Result<()> {
 fn each_rule_notices_its_breach() -> eyre::Result<()> {
     let whole = manifests("federation-member")?;
     let pod = "/spec/template/spec";
-    let breaches: [(&str, &str, Value, &str); 9] = [
+    let labels = "/spec/template/metadata/labels/app.kubernetes.io~1part-of";
+    let to = "/spec/egress/0/to/0/podSelector/matchLabels/app.kubernetes.io~1name";
+    let breaches: [(&str, &str, Value, &str); 12] = [
+        ("alys-chain", &format!("{pod}/automountServiceAccountToken"), true.into(), "gets a token of the API"),
+        ("alys-governance-ada", labels, "alys".into(), "the policy alys-mesh holds for it too"),
+        ("alys-governance-ada", to, "storage".into(), "other pods than the stream"),
         ("alys-chain", &format!("{pod}/containers/0/livenessProbe/httpGet/port"), "nowhere".into(), "asks port nowhere"),
         ("alys-chain", &format!("{pod}/containers/0/ports/0/containerPort"), 9_999.into(), "port mesh is"),
         ("alys-chain", &format!("{pod}/volumes/1/secret/secretName"), "other".into(), "nobody makes the Secret other"),

@@ -20,6 +20,7 @@ pub enum Place<'a> {
 impl Place<'_> {
     fn has(self, topology: &Topology, role: Role) -> bool {
         match self {
+            Self::Host(name) if role == Role::Supervisor => topology.supervisor_host() == Some(name),
             Self::Host(name) => topology.hosts.get(name).is_some_and(|host| host.roles.contains(&role)),
             Self::Pod => true,
         }
@@ -71,7 +72,9 @@ fn mesh(topology: &Topology, place: Place<'_>) -> String {
             let others = topology.hosts.iter().filter(|(name, _)| name.as_str() != own);
             let seed =
                 |host: &Host, (role, worker)| Some(SocketAddr::new(host.address, topology.mesh_port(role, worker)?).to_string());
-            others.flat_map(|(_, host)| host.processes().filter_map(move |process| seed(host, process))).collect()
+            others
+                .flat_map(|(name, host)| topology.processes(name, host).filter_map(move |process| seed(host, process)))
+                .collect()
         }
         Place::Pod => {
             SINGLETONS.into_iter().chain([Role::Sync]).map(|role| format!("dns:alys-{role}:{}", Ports::USUAL.mesh)).collect()
@@ -102,6 +105,15 @@ fn roles(topology: &Topology, place: Place<'_>) -> String {
             text.push_str(&body);
         }
     };
+    let owner = if place == Place::Pod { "kubernetes" } else { "systemd" };
+    if topology.supervisor_host().is_some() {
+        section(
+            Role::Supervisor,
+            format!(
+                "# It starts nobody: {owner} does. It decides when one that lives must go.\n[supervision]\nowner = \"{owner}\"\n"
+            ),
+        );
+    }
     let rpc = if place == Place::Pod || topology.eth_rpc.public { everywhere } else { "127.0.0.1" };
     section(Role::Engine, format!("[engine.rpc]\nlisten = \"{rpc}:{}\"\n", ports.eth_rpc));
     if topology.validator {
@@ -158,7 +170,12 @@ mod tests {
             a.cluster.mesh.as_ref().unwrap().seeds,
             ["192.0.2.2:9103", "192.0.2.2:9104", "192.0.2.2:9105", "192.0.2.2:9110", "192.0.2.2:9111"]
         );
-        assert_eq!(b.cluster.mesh.as_ref().unwrap().seeds, ["192.0.2.1:9100", "192.0.2.1:9101", "192.0.2.1:9102"]);
+        assert_eq!(
+            b.cluster.mesh.as_ref().unwrap().seeds,
+            ["192.0.2.1:9100", "192.0.2.1:9101", "192.0.2.1:9102", "192.0.2.1:9109"]
+        );
+        let owner = |config: &crate::config::NodeConfig| config.supervision.owner.to_string();
+        assert_eq!([owner(&a), owner(&pod)], ["systemd", "kubernetes"], "whoever starts them restarts them");
         assert_eq!(pod.cluster.mesh.as_ref().unwrap().seeds.len(), SINGLETONS.len() + 1);
         assert!(a.chain.validator_key.is_some() && b.chain.validator_key.is_none(), "only its host names it");
         assert!(a.engine.rpc.listen.ip().is_loopback(), "nobody asked for a public one");

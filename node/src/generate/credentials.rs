@@ -9,11 +9,14 @@
 //! | `stream.pem`, `stream.key` | stream | certificate of the gRPC server |
 //! | `validator.key` | chain of a validator | votes |
 //! | `bitcoind.password` | bridge | RPC of the Bitcoin node |
+//!
+//! What governance nodes get is in [`super::members`].
 
 use std::path::{Path, PathBuf};
 
 use alys_proto::Role;
 
+use super::members::{self, label};
 use super::topology::{SINGLETONS, Topology};
 use crate::failure::{OrFail as _, Outcome};
 use crate::prepare::files::{self, Made};
@@ -22,9 +25,14 @@ use crate::prepare::tls::{Authority, mesh_names};
 /// How the configuration names the folder.
 pub const FOLDER: &str = "$CREDENTIALS_DIRECTORY";
 
-/// Whoever gets a folder of its own: the roles, and `debug` for commands of operators.
+/// Whoever gets a folder of its own in every topology: the roles, and `debug` for commands of operators.
 pub fn holders() -> impl Iterator<Item = Role> {
     SINGLETONS.into_iter().chain([Role::Sync, Role::Debug])
+}
+
+/// These, and the supervisor where there is one.
+pub fn holders_in(topology: &Topology) -> impl Iterator<Item = Role> + use<> {
+    holders().chain(topology.supervisor_host().map(|_| Role::Supervisor))
 }
 
 /// The files of a role. `meshed`: it has links to other hosts.
@@ -47,7 +55,7 @@ pub fn of(role: Role, topology: &Topology, meshed: bool) -> Vec<&'static str> {
 
 /// Files that only an operator has: they are put beside the others by hand.
 pub fn is_brought(name: &str) -> bool {
-    matches!(name, "validator.key" | "bitcoind.password")
+    matches!(name, "validator.key" | "bitcoind.password" | "member.key")
 }
 
 /// Makes what is missing in a folder; says what it made and which files are still to be put there.
@@ -64,7 +72,7 @@ pub fn make(topology: &Topology, out: &Path) -> Outcome<(Vec<Made>, Vec<PathBuf>
     let ca = std::fs::read_to_string(out.join("authority/ca.pem")).or_configuration("the authority's certificate")?;
 
     let mut missing = Vec::new();
-    for role in holders() {
+    for role in holders_in(topology) {
         let folder = out.join(role.name());
         files::secret(&folder.join("cookie"), &cookie)?;
         files::public(&folder.join("ca.pem"), &ca)?;
@@ -74,6 +82,15 @@ pub fn make(topology: &Topology, out: &Path) -> Outcome<(Vec<Made>, Vec<PathBuf>
         }
         let brought = of(role, topology, true).into_iter().filter(|name| is_brought(name));
         missing.extend(brought.map(|name| folder.join(name)).filter(|path| !path.exists()));
+    }
+    for name in topology.governance.keys() {
+        let folder = out.join(label(name));
+        files::folder(&folder)?;
+        files::public(&folder.join("ca.pem"), &ca)?;
+        // Its name is all that the stream asks of it.
+        issue(&authority, &folder, "governance", name, &[], &mut made)?;
+        let brought = members::FILES.into_iter().filter(|file| is_brought(file));
+        missing.extend(brought.map(|file| folder.join(file)).filter(|path| !path.exists()));
     }
     Ok((made, missing))
 }
@@ -107,8 +124,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (made, missing) = make(&topology, folder.path()).unwrap();
         assert!(made.len() > 8, "{made:?}");
-        assert_eq!(missing, [folder.path().join("chain/validator.key"), folder.path().join("bridge/bitcoind.password")]);
-        for role in holders() {
+        let of_members = ["governance-ada/member.key", "governance-ada/bitcoind.password"];
+        let brought = ["chain/validator.key", "bridge/bitcoind.password"].into_iter().chain(of_members);
+        assert_eq!(missing, brought.map(|file| folder.path().join(file)).collect::<Vec<_>>());
+        let member = std::fs::read_dir(folder.path().join("governance-ada")).unwrap();
+        let mut member: Vec<_> = member.map(|entry| entry.unwrap().file_name()).collect();
+        member.sort();
+        assert_eq!(member, ["ca.pem", "governance.key", "governance.pem"], "neither cookie nor mesh certificate");
+        for role in holders_in(&topology) {
             let wanted = of(role, &topology, true);
             for name in &wanted {
                 assert!(is_brought(name) || folder.path().join(role.name()).join(name).exists(), "{role} {name}");

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod credentials;
 pub mod kubernetes;
+pub mod members;
 pub mod quantity;
 pub mod systemd;
 pub mod topology;

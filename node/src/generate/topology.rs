@@ -6,6 +6,7 @@
 //! | `sync` is a count, not a role of the list | its processes are numbered |
 //! | several hosts have different addresses that are not loopback | links between hosts go there |
 //! | names are lower case letters, digits, hyphens | they become names of files, units and Kubernetes objects |
+//! | governance nodes and the cluster share no host, nor do two members | a member's key is nobody else's |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,16 +16,18 @@ use alys_proto::Role;
 use libp2p::Multiaddr;
 use serde::{Deserialize, Deserializer};
 
+use super::members::{Member, Watch, label};
 use super::quantity::{Bytes, Cpu};
 use crate::failure::{Failure, OrFail as _, Outcome};
 
 /// The commented example that `alys generate topology` prints.
 pub const EXAMPLE: &str = include_str!("../../../deploy/topology/federation-member.toml");
 
-/// The roles that run once, in start order. The supervisor is none of them: systemd and Kubernetes restart what they own.
+/// The roles that run once, in start order. The supervisor is none of them: a topology may do without, since systemd and
+/// Kubernetes restart what they own.
 pub const SINGLETONS: [Role; 6] = [Role::Storage, Role::Engine, Role::Chain, Role::Bridge, Role::Stream, Role::Network];
 
-/// Where the ports of sync workers start, behind those of the singletons.
+/// Where the ports of sync workers start, behind those of the singletons. The supervisor, who is no worker, has this one.
 const FIRST_WORKER: usize = 9;
 
 /// Most sync workers of a host: far above what a machine can feed.
@@ -47,6 +50,9 @@ pub struct Topology {
     pub bootnodes: Vec<Multiaddr>,
     /// By name.
     pub hosts: BTreeMap<String, Host>,
+    /// The supervisor, where there is one.
+    #[serde(default)]
+    pub supervisor: Watch,
     /// Where others connect.
     #[serde(default)]
     pub ports: Ports,
@@ -55,6 +61,9 @@ pub struct Topology {
     pub eth_rpc: EthRpc,
     /// Our Bitcoin node.
     pub bitcoind: Bitcoind,
+    /// Governance nodes, by the name of their member.
+    #[serde(default)]
+    pub governance: BTreeMap<String, Member>,
     /// What differs from [`Resources::of`].
     #[serde(default)]
     resources: BTreeMap<RoleName, Change>,
@@ -215,6 +224,25 @@ impl Topology {
         self.hosts.values().map(|host| host.sync).fold(0, u32::saturating_add)
     }
 
+    /// The host of the supervisor, if there is one.
+    pub fn supervisor_host(&self) -> Option<&str> {
+        match &self.supervisor {
+            Watch::Wanted(false) => None,
+            Watch::Wanted(true) => {
+                let host = self.hosts.iter().find(|(_, host)| host.roles.contains(&Role::Storage));
+                host.map(|(name, _)| name.as_str())
+            }
+            Watch::On(name) => Some(name),
+        }
+    }
+
+    /// What runs on a host: role, and number of a worker or 0.
+    pub fn processes<'a>(&'a self, name: &str, host: &'a Host) -> impl Iterator<Item = (Role, u32)> + use<'a> {
+        let supervisor = (self.supervisor_host() == Some(name)).then_some((Role::Supervisor, 0));
+        let workers = (1..=host.sync).map(|worker| (Role::Sync, worker));
+        host.roles.iter().map(|role| (*role, 0)).chain(supervisor).chain(workers)
+    }
+
     /// What a process of a role may use.
     pub fn resources(&self, role: Role) -> Resources {
         let usual = Resources::of(role);
@@ -239,11 +267,14 @@ impl Topology {
     /// What the types do not rule out.
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let names = [&self.name, &self.kubernetes.namespace].into_iter().chain(self.hosts.keys());
+        let members = self.governance.iter().flat_map(|(name, member)| [name, &member.host]);
+        let names = [&self.name, &self.kubernetes.namespace].into_iter().chain(self.hosts.keys()).chain(members);
         problems.extend(names.filter(|name| !is_name(name)).map(|name| Problem::Name(name.clone())));
         problems.extend(
-            [&self.about, &self.cluster_id, &self.bitcoind.url, &self.bitcoind.user, &self.kubernetes.image]
+            [&self.about, &self.cluster_id, &self.kubernetes.image]
                 .into_iter()
+                .chain(self.governance.values().filter_map(|member| member.stream.as_ref()))
+                .chain(self.bitcoinds().flat_map(|bitcoind| [&bitcoind.url, &bitcoind.user]))
                 .filter(|text| text.is_empty() || text.contains(|c: char| c.is_control() || c == '"' || c == '\\'))
                 .map(|text| Problem::Text(text.clone())),
         );
@@ -261,6 +292,10 @@ impl Topology {
         if self.meshed() && (addresses.len() < self.hosts.len() || !self.hosts.values().all(reachable)) {
             problems.push(Problem::Addresses);
         }
+        if let Some(host) = self.supervisor_host().filter(|host| !self.hosts.contains_key(*host)) {
+            problems.push(Problem::NoHost(host.to_owned()));
+        }
+        problems.extend(self.members_problems());
         let highest = [self.mesh_port(Role::Sync, MOST_SYNC), self.telemetry_port(Role::Sync, MOST_SYNC)];
         if highest.contains(&None) || self.ports.mesh == 0 || self.ports.telemetry == 0 {
             problems.push(Problem::Ports);
@@ -269,10 +304,27 @@ impl Topology {
     }
 }
 
-impl Host {
-    /// Its processes: role, and number of a worker or 0.
-    pub fn processes(&self) -> impl Iterator<Item = (Role, u32)> {
-        self.roles.iter().map(|role| (*role, 0)).chain((1..=self.sync).map(|worker| (Role::Sync, worker)))
+impl Topology {
+    fn bitcoinds(&self) -> impl Iterator<Item = &Bitcoind> {
+        std::iter::once(&self.bitcoind).chain(self.governance.values().map(|member| &member.bitcoind))
+    }
+
+    fn members_problems(&self) -> Vec<Problem> {
+        let mut hosts: BTreeSet<&String> = self.hosts.keys().collect();
+        let shared = self.governance.iter().filter(|(_, member)| !hosts.insert(&member.host));
+        let mut problems: Vec<Problem> =
+            shared.map(|(name, member)| Problem::Shared(name.clone(), member.host.clone())).collect();
+        for (name, member) in &self.governance {
+            match member.stream(self) {
+                None => problems.push(Problem::NoStream(name.clone())),
+                Some(stream) if !stream.starts_with("https://") => problems.push(Problem::NoStream(name.clone())),
+                Some(_) => {}
+            }
+            if label(name).len() > LONGEST_NAME {
+                problems.push(Problem::Name(name.clone()));
+            }
+        }
+        problems
     }
 }
 
@@ -293,6 +345,9 @@ enum Problem {
     Sync(String),
     Addresses,
     Ports,
+    NoHost(String),
+    Shared(String, String),
+    NoStream(String),
 }
 
 impl fmt::Display for Problem {
@@ -303,17 +358,28 @@ impl fmt::Display for Problem {
             Self::Count(role, 0) => write!(f, "no host runs {role}: every role but sync runs exactly once"),
             Self::Count(role, count) => write!(f, "{role} runs {count} times: every role but sync runs exactly once"),
             Self::NotHere(Role::Sync) => f.write_str("sync is a count, `sync = 2`, not one of the roles of a host"),
+            Self::NotHere(Role::Supervisor) => {
+                f.write_str("supervisor is a setting, `supervisor = true`, not one of the roles of a host")
+            }
             Self::NotHere(role) => write!(f, "{role} is not started by systemd or Kubernetes"),
             Self::Sync(host) => write!(f, "host {host} has more than {MOST_SYNC} sync workers"),
             Self::Addresses => f.write_str("several hosts need different addresses at which the others reach them"),
+            Self::NoHost(host) => write!(f, "supervisor = \"{host}\" names no host: true, false, or the name of one"),
+            Self::Shared(name, host) => write!(f, "governance.{name} needs a host of its own: {host} has another process"),
+            Self::NoStream(name) => {
+                write!(f, "governance.{name} needs `stream`, an https:// URL: the cluster's is reached on its own host only")
+            }
             Self::Ports => f.write_str("ports.mesh or ports.telemetry leaves no room for a port for each process"),
         }
     }
 }
 
+/// Kubernetes allows 63, with what we put before it.
+const LONGEST_NAME: usize = 40;
+
 fn is_name(name: &str) -> bool {
     let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty() && name.len() <= 40 && name.chars().all(fine) && !name.starts_with('-') && !name.ends_with('-')
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(fine) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 #[cfg(test)]

@@ -55,4 +55,15 @@ apply secret generic alys-debug \
     --from-file="$credentials/debug/ca.pem" \
     --from-file="$credentials/debug/mesh.pem" \
     --from-file="$credentials/debug/mesh.key"
+apply secret generic alys-supervisor \
+    --from-file="$credentials/supervisor/cookie" \
+    --from-file="$credentials/supervisor/ca.pem" \
+    --from-file="$credentials/supervisor/mesh.pem" \
+    --from-file="$credentials/supervisor/mesh.key"
+apply secret generic alys-governance-ada \
+    --from-file="$credentials/governance-ada/ca.pem" \
+    --from-file="$credentials/governance-ada/governance.pem" \
+    --from-file="$credentials/governance-ada/governance.key" \
+    --from-file="$credentials/governance-ada/member.key" \
+    --from-file="$credentials/governance-ada/bitcoind.password"
 apply configmap alys-chain --from-file=chain.toml="$specification"

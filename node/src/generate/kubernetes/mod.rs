@@ -10,16 +10,21 @@
 //! |---|---|
 //! | `alys.toml` | configuration of every pod; a change of it rolls the pods |
 //! | `kustomization.yaml` | image, resources, volumes, bounds of the number of workers |
+//! | `governance-<member>.yaml`, `.toml` | a governance node beside the cluster |
+//! | `supervisor.yaml` | the supervisor and its account, where the topology wants one |
 //! | `secrets.sh` | makes the Secrets from what `alys generate credentials` made |
 //!
 //! | role | workload | why |
 //! |---|---|---|
 //! | all but sync | StatefulSet of one | never two at once: a pod is replaced only when the old one is known to be gone, also when its node is not; a Deployment gives no such promise |
+//! | a governance node | StatefulSet of one | its key signs in one place |
 //! | sync | Deployment and autoscaler | any number of equals |
 //! | debug | Deployment of none | a place for commands of operators, when they want one |
 
+mod governance;
 mod overlay;
 mod policy;
+mod supervisor;
 mod workload;
 
 use alys_proto::Role;

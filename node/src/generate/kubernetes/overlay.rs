@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use alys_proto::Role;
 
-use super::WRITTEN;
+use super::{WRITTEN, governance, supervisor};
 use crate::generate::config::{Place, alys_toml};
-use crate::generate::topology::{SINGLETONS, Topology};
+use crate::generate::members::{self, label};
+use crate::generate::topology::{Bitcoind, SINGLETONS, Topology};
 use crate::generate::{Tree, credentials};
 
 /// Adds the overlay of a topology.
@@ -15,21 +16,39 @@ pub(super) fn add(tree: &mut Tree, topology: &Topology) {
     tree.add(format!("{folder}/alys.toml"), alys_toml(topology, Place::Pod));
     tree.add(format!("{folder}/secrets.sh"), secrets(topology));
     tree.add(format!("{folder}/kustomization.yaml"), kustomization(topology));
+    if topology.supervisor_host().is_some() {
+        tree.add(format!("{folder}/supervisor.yaml"), supervisor::file());
+    }
+    for (name, member) in &topology.governance {
+        for (file, text) in governance::files(topology, name, member, bitcoind_port(&member.bitcoind)) {
+            tree.add(format!("{folder}/{file}"), text);
+        }
+    }
 }
 
 fn kustomization(topology: &Topology) -> String {
     let settings = &topology.kubernetes;
     let (name, tag) =
         settings.image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((&settings.image, "latest"));
+    let each = |text: fn(String) -> String| topology.governance.keys().map(|name| text(label(name))).collect::<String>();
+    let watched = topology.supervisor_host().map_or("", |_| "  - supervisor.yaml\n");
+    let members = format!("{watched}{}", each(|label| format!("  - {label}.yaml\n")));
+    let configs = each(|label| format!("  - name: alys-{label}\n    files: [alys.toml={label}.toml]\n"));
     let mut text = format!(
-        "# {}: {}.\n{WRITTEN}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: {}\nresources:\n  - ../../base\n\
+        "# {}: {}.\n{WRITTEN}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: {}\nresources:\n  - ../../base\n{members}\
          images:\n  - name: alys\n    newName: {name}\n    newTag: \"{tag}\"\n\
-         # Its name ends in a hash of its content: a change rolls the pods.\nconfigMapGenerator:\n  - name: alys-config\n    files: [alys.toml]\n\
+         # Its name ends in a hash of its content: a change rolls the pods.\nconfigMapGenerator:\n  - name: alys-config\n    files: [alys.toml]\n{configs}\
          patches:\n",
         topology.name, topology.about, settings.namespace,
     );
     for role in SINGLETONS.into_iter().chain([Role::Sync]) {
         text.push_str(&resources(topology, role));
+    }
+    if let Some(class) = &settings.storage_class {
+        for name in topology.governance.keys() {
+            let change = ("add", "/spec/volumeClaimTemplates/0/spec/storageClassName", class.clone());
+            text.push_str(&patch("StatefulSet", &format!("alys-{}", label(name)), &[change]));
+        }
     }
     text.push_str(&patch(
         "HorizontalPodAutoscaler",
@@ -42,7 +61,7 @@ fn kustomization(topology: &Topology) -> String {
     text.push_str(&patch(
         "NetworkPolicy",
         "alys-bridge",
-        &[("replace", "/spec/egress/0/ports/0/port", bitcoind_port(topology).to_string())],
+        &[("replace", "/spec/egress/0/ports/0/port", bitcoind_port(&topology.bitcoind).to_string())],
     ));
     if topology.eth_rpc.public {
         // An entry without `from` lets in everybody.
@@ -84,8 +103,8 @@ fn patch(kind: &str, name: &str, changes: &[(&str, &str, String)]) -> String {
 }
 
 /// The port in bitcoind's address, or that of its scheme.
-fn bitcoind_port(topology: &Topology) -> u16 {
-    let url = &topology.bitcoind.url;
+fn bitcoind_port(bitcoind: &Bitcoind) -> u16 {
+    let url = &bitcoind.url;
     let usual = if url.starts_with("https://") { 443 } else { 80 };
     let authority = url.split("://").nth(1).unwrap_or(url).split('/').next().unwrap_or_default();
     authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
@@ -102,10 +121,18 @@ fn secrets(topology: &Topology) -> String {
          apply() {{ # kind, name, what of\n    kubectl create \"$@\" --namespace {namespace} --dry-run=client --output=yaml | kubectl apply --namespace {namespace} --filename=-\n}}\n\n",
         name = topology.name,
     );
-    for role in credentials::holders() {
+    for role in credentials::holders_in(topology) {
         let _written = write!(text, "apply secret generic alys-{role}");
         for file in credentials::of(role, topology, true) {
             let _written = write!(text, " \\\n    --from-file=\"$credentials/{role}/{file}\"");
+        }
+        text.push('\n');
+    }
+    for name in topology.governance.keys() {
+        let label = label(name);
+        let _written = write!(text, "apply secret generic alys-{label}");
+        for file in members::FILES {
+            let _written = write!(text, " \\\n    --from-file=\"$credentials/{label}/{file}\"");
         }
         text.push('\n');
     }

@@ -19,7 +19,7 @@ const SCRATCH: &str = "- name: scratch
     sizeLimit: 64Mi
 ";
 
-const CLAIM: &str = "volumeClaimTemplates:
+pub(super) const CLAIM: &str = "volumeClaimTemplates:
   - metadata:
       name: data
     spec:
@@ -58,6 +58,8 @@ pub(super) fn workload(role: Role) -> String {
             ("ROLE", role.name()),
             ("JOB", job(role)),
             ("KIND", kind),
+            ("PART", "alys"),
+            ("CONFIG", "alys-config"),
             ("LABELS", &labels(role)),
             ("COUNT", &count(role)),
             ("ARGUMENTS", &arguments(role)),
@@ -97,6 +99,8 @@ fn arguments(role: Role) -> String {
 const fn environment(role: Role) -> &'static str {
     match role {
         Role::Debug => "- name: ALYS_CONFIG\n  value: /etc/alys/alys.toml\n",
+        // Where the pods are that it asks for.
+        Role::Supervisor => "- name: POD_NAMESPACE\n  valueFrom:\n    fieldRef:\n      fieldPath: metadata.namespace\n",
         Role::Sync => "- name: POD_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: metadata.name\n",
         _ => "",
     }
@@ -108,7 +112,8 @@ fn serves(role: Role) -> String {
         return String::new();
     }
     let offered = offers(role).map(|(name, port)| format!("- name: {name}\n  containerPort: {port}\n")).unwrap_or_default();
-    let (mesh, telemetry) = (Ports::USUAL.mesh.to_string(), Ports::USUAL.telemetry.to_string());
+    let mesh = format!("- name: mesh\n  containerPort: {}\n", Ports::USUAL.mesh);
+    let telemetry = Ports::USUAL.telemetry.to_string();
     fill(include_str!("serves.yaml"), &[("MESH", &mesh), ("TELEMETRY", &telemetry), ("OFFERS", &offered)])
 }
 

@@ -3,9 +3,11 @@
 //! | in `units/` (any topology) | is |
 //! |---|---|
 //! | `system/alys-<role>.service`, `system/alys-sync@.service` | what differs between roles: a few lines |
+//! | `system/alys-governance.service` | the same for a governance node, on a host of its own |
 //! | `system/alys-.service.d/10-alys.conf` | what all have in common: restarts by exit code, watchdog, hardening |
 //! | `system/alys.target`, `system/alys.slice` | all of them |
 //! | `sysusers.conf`, `tmpfiles.conf`, `alysctl`, `backoff-254.conf` | user, folder, commands for operators, newer systemd |
+//! | `polkit.rules` | the supervisor may have the roles of its own host started, restarted and stopped |
 //!
 //! | in `<topology>/<host>/etc/` | is |
 //! |---|---|
@@ -13,6 +15,8 @@
 //! | `systemd/system/alys.target.d/10-host.conf` | which roles run here |
 //! | `systemd/system/<unit>.d/20-host.conf` | ports, secrets, limits of a role on this host |
 //! | `systemd/system/alys-sync@<n>.service.d/30-worker.conf` | ports of a worker; one without it dials the others and has no metrics |
+
+mod governance;
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,15 +37,18 @@ pub fn generate(topologies: &[Topology]) -> Tree {
     tree.add("units/tmpfiles.conf", include_str!("tmpfiles.conf"));
     tree.add("units/alysctl", include_str!("alysctl"));
     tree.add("units/backoff-254.conf", include_str!("backoff.conf"));
-    for role in SINGLETONS.into_iter().chain([Role::Sync]) {
+    tree.add("units/polkit.rules", include_str!("polkit.rules"));
+    for role in SINGLETONS.into_iter().chain([Role::Supervisor, Role::Sync]) {
         tree.add(format!("units/system/{}", template(role)), unit(role));
     }
+    tree.add("units/system/alys-governance.service", GOVERNANCE);
     for topology in topologies {
+        governance::add(&mut tree, topology);
         for (name, host) in &topology.hosts {
             let etc = format!("{}/{name}/etc", topology.name);
             tree.add(format!("{etc}/alys/alys.toml"), alys_toml(topology, Place::Host(name)));
-            tree.add(format!("{etc}/systemd/system/alys.target.d/10-host.conf"), target(name, host));
-            for role in running(host) {
+            tree.add(format!("{etc}/systemd/system/alys.target.d/10-host.conf"), target(topology, name, host));
+            for role in running(topology, name, host) {
                 tree.add(format!("{etc}/systemd/system/{}.d/20-host.conf", template(role)), drop_in(topology, name, host, role));
             }
             for worker in 1..=host.sync {
@@ -56,24 +63,33 @@ pub fn generate(topologies: &[Topology]) -> Tree {
     tree
 }
 
+const GOVERNANCE: &str = include_str!("governance.service");
+
 /// The unit of a role; that of sync is a template.
 fn template(role: Role) -> String {
     if role == Role::Sync { "alys-sync@.service".to_owned() } else { format!("alys-{role}.service") }
 }
 
-fn running(host: &Host) -> impl Iterator<Item = Role> {
-    host.roles.iter().copied().chain((host.sync > 0).then_some(Role::Sync))
+/// The roles of a host, sync once.
+fn running(topology: &Topology, name: &str, host: &Host) -> Vec<Role> {
+    let mut roles: Vec<Role> = topology.processes(name, host).map(|(role, _)| role).collect();
+    roles.dedup();
+    roles
 }
 
 /// Where a role keeps files of its own.
 const fn keeps_files(role: Role) -> bool {
-    matches!(role, Role::Storage | Role::Engine | Role::Network)
+    matches!(role, Role::Storage | Role::Engine | Role::Network | Role::Supervisor)
 }
 
 /// A unit: what differs between roles.
 fn unit(role: Role) -> String {
-    let (instance, arguments) =
-        if role == Role::Sync { (" %i", format!("{role} --instance {role}-%i")) } else { ("", role.to_string()) };
+    let (instance, arguments, behind) = match role {
+        Role::Sync => (" %i", format!("{role} --instance {role}-%i"), ""),
+        // What it notes of orders is in its own folder.
+        Role::Supervisor => ("", role.to_string(), " --set data_dir=/var/lib/alys/supervisor"),
+        _ => ("", role.to_string(), ""),
+    };
     let after: Vec<String> = role.depends_on().iter().map(|before| format!(" alys-{before}.service")).collect();
     let mut text = format!(
         "# Written by `alys generate systemd`. What it has in common with the other roles is in alys-.service.d/10-alys.conf.\n\
@@ -83,7 +99,8 @@ fn unit(role: Role) -> String {
     );
     // On one host an order saves retries; roles on other hosts are waited for by the role itself.
     let _written = writeln!(text, "After=network-online.target{}", after.concat());
-    let _written = write!(text, "\n[Service]\nExecStart=/usr/local/bin/alys role {arguments} --config /etc/alys/alys.toml\n");
+    let _written =
+        write!(text, "\n[Service]\nExecStart=/usr/local/bin/alys role {arguments} --config /etc/alys/alys.toml{behind}\n");
     if role == Role::Network {
         text.push_str("# To hear of addresses that come and go.\nRestrictAddressFamilies=AF_NETLINK\n");
     }
@@ -97,13 +114,11 @@ fn unit(role: Role) -> String {
 }
 
 /// Which roles run on a host.
-fn target(name: &str, host: &Host) -> String {
+fn target(topology: &Topology, name: &str, host: &Host) -> String {
     let mut text = format!("# Host {name}. Written by `alys generate systemd`.\n[Unit]\n");
-    for role in &host.roles {
-        let _written = writeln!(text, "Wants=alys-{role}.service");
-    }
-    for worker in 1..=host.sync {
-        let _written = writeln!(text, "Wants=alys-sync@{worker}.service");
+    for (role, worker) in topology.processes(name, host) {
+        let unit = if role == Role::Sync { format!("alys-sync@{worker}") } else { format!("alys-{role}") };
+        let _written = writeln!(text, "Wants={unit}.service");
     }
     text
 }
@@ -149,5 +164,5 @@ fn ports(topology: &Topology, host: &Host, role: Role, worker: u32) -> String {
 /// The addresses that a role without business outside needs.
 fn only_mesh(topology: &Topology, role: Role) -> Option<String> {
     let hosts = || topology.hosts.values().map(|host| format!(" {}", host.address)).collect();
-    matches!(role, Role::Storage | Role::Chain | Role::Sync).then(hosts)
+    matches!(role, Role::Storage | Role::Chain | Role::Sync | Role::Supervisor).then(hosts)
 }
