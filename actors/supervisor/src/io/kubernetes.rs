@@ -1,9 +1,9 @@
 //! The Kubernetes that runs the roles, through its API as the supervisor's service account. Names are those that
-//! `alys generate kubernetes` gives: workload `alys-<role>`, pod `alys-<role>-0`; a sync worker's instance is its pod.
+//! `alys generate kubernetes` gives: workload `alys-<role>`, pod `alys-<role>-0`.
 //!
 //! | what must be | request |
 //! |---|---|
-//! | one that does not go by itself is replaced | its pod is deleted; its workload makes another |
+//! | one that does not go by itself is replaced | its pod is deleted; its workload makes another. A worker is left to its liveness probe |
 //! | one is kept away, one is started again | `scale` of its StatefulSet to 0, to 1 |
 //! | so many sync workers | `minReplicas` of their autoscaler, when there is one; `scale` of their Deployment |
 //!
@@ -18,6 +18,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 
 use crate::core::platform::Action;
+use crate::supervision::is_scalable;
 
 /// What the downward API tells the supervisor's pod.
 const NAMESPACE: &str = "POD_NAMESPACE";
@@ -42,7 +43,7 @@ pub enum Fault {
     #[error("{0}: there is none in this namespace")]
     Unknown(String),
     /// The service account may not.
-    #[error("{0}: the service account of the supervisor may not (its Role is in base/supervisor.yaml)")]
+    #[error("{0}: the service account of the supervisor may not (its Role is in supervisor.yaml of the overlay)")]
     Forbidden(String),
     /// The API refused.
     #[error("{asked}: {said} ({code})")]
@@ -54,6 +55,9 @@ pub enum Fault {
         /// HTTP status.
         code: u16,
     },
+    /// Its name is another one every time, so no right can name it.
+    #[error("{0} is a worker: when it makes no progress its liveness probe ends it")]
+    Left(String),
     /// It takes too long.
     #[error("{0}: no answer within {PATIENCE:?}")]
     Silent(String),
@@ -89,7 +93,8 @@ impl Api {
     /// The API refused or did not answer.
     pub async fn tell(&self, action: Action, role: Role, instance: &str) -> Result<(), Fault> {
         match action {
-            Action::Restart => self.delete_pod(&pod(role, instance)).await,
+            Action::Restart if is_scalable(role) => Err(Fault::Left(instance.to_owned())),
+            Action::Restart => self.delete_pod(&format!("{}-0", workload(role))).await,
             Action::Stop => self.scale("statefulsets", role, 0).await,
             Action::Start => self.scale("statefulsets", role, 1).await,
         }
@@ -164,11 +169,6 @@ fn fault(asked: &str, cause: kube::Error) -> Fault {
 /// StatefulSet or Deployment of a role.
 fn workload(role: Role) -> String {
     format!("alys-{role}")
-}
-
-/// The pod of an instance: workers are named by their pods, a StatefulSet of one has one with the number 0.
-fn pod(role: Role, instance: &str) -> String {
-    if instance == role.name() { format!("{}-0", workload(role)) } else { instance.to_owned() }
 }
 
 #[cfg(test)]
