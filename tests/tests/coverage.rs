@@ -4,14 +4,15 @@
 //!
 //! | column | holds |
 //! |---|---|
-//! | 1 | lines of the seed: `13`, `93–106`, `5, 239` |
+//! | 1 | lines of the seed: `13`, `93–106`, `5, 239`; or a row of the cluster's design: `gap 3` |
 //! | 2 | what the seed says there |
 //! | 3 | code: `path` and after it the symbols of that file, each in backticks; then the next path |
 //! | 4 | tests that show it: `path::name` in backticks |
 //! | 5 | `done`, or `partial · part N: what is missing`, or `open · part N: what is missing`, N from 2 to 5 |
 //!
 //! Paths start at the root of the repository and hold a `/`; symbols are single words. A row that is done names code and
-//! a test; one that is partial names code. Every line of the seed that says something has a row.
+//! a test; one that is partial names code. Every line of the seed that says something has a row, and so has every row and
+//! bullet of the cluster's design.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
@@ -21,6 +22,10 @@ use std::path::{Path, PathBuf};
 const SEED_LINES: &str = "5, 10, 13–17, 20, 23–27, 30, 33–37, 40, 43–47, 50, 53–57, 60, 63–67, 70, 73–77, 80, 83–87, \
     94–99, 103–106, 111–116, 120–123, 128–133, 137–140, 145–150, 154–157, 161–177, 180–196, 199–217, 220–233, 239–242, 244–254, \
     259–277, 281–284, 288–300, 303–313, 318–332, 335–354, 359–374, 377–398, 402–406";
+
+/// Parts of the cluster's design, and how many rows or bullets each has there.
+const CLUSTER_PARTS: [(&str, usize); 7] =
+    [("gap", 9), ("header", 3), ("mailbox", 7), ("registry", 7), ("supervision", 7), ("observation", 7), ("edge", 18)];
 
 /// Names of the seed that are kept: each is in the document and in the code.
 const SEED_NAMES: [&str; 30] = [
@@ -66,7 +71,7 @@ fn read(path: &str) -> Option<String> {
     fs::read_to_string(root().join(path)).ok()
 }
 
-/// One row of five columns.
+/// One row of five columns. `lines` is what stands in the first.
 struct Row {
     number: usize,
     lines: String,
@@ -82,12 +87,18 @@ fn rows() -> Vec<Row> {
         let Some(inner) = line.strip_prefix('|').and_then(|rest| rest.trim_end().strip_suffix('|')) else { continue };
         let cells: Vec<&str> = inner.split('|').map(str::trim).collect();
         let [lines, _says, code, tests, state] = cells[..] else { continue };
-        if lines.starts_with(|letter: char| letter.is_ascii_digit()) {
+        let is_of_the_seed = lines.starts_with(|letter: char| letter.is_ascii_digit());
+        if is_of_the_seed || CLUSTER_PARTS.iter().any(|(part, _)| number_in(lines, part).is_some()) {
             let [lines, code, tests, state] = [lines, code, tests, state].map(str::to_owned);
             rows.push(Row { number: index + 1, lines, code, tests, state });
         }
     }
     rows
+}
+
+/// The number of a row of the cluster's design, if it is of this part.
+fn number_in(first: &str, part: &str) -> Option<usize> {
+    first.strip_prefix(part)?.strip_prefix(' ')?.parse().ok()
 }
 
 /// What stands in backticks.
@@ -191,6 +202,19 @@ fn every_line_of_the_seed_has_a_row() {
     let wanted = (1..=406).filter(|line| covers(SEED_LINES, *line));
     let missing = wanted.filter(|line| !rows.iter().any(|row| covers(&row.lines, *line)));
     let problems: Vec<String> = missing.map(|line| format!("line {line} of the seed has no row")).collect();
+    assert_none(&problems);
+}
+
+#[test]
+fn every_row_of_the_cluster_design_has_one_row() {
+    let rows = rows();
+    let mut problems = Vec::new();
+    for (part, count) in CLUSTER_PARTS {
+        let found: Vec<usize> = rows.iter().filter_map(|row| number_in(&row.lines, part)).collect();
+        if found != (1..=count).collect::<Vec<_>>() {
+            problems.push(format!("`{part}` has 1 to {count} in the design, here {found:?}"));
+        }
+    }
     assert_none(&problems);
 }
 
