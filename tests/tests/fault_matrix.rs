@@ -1,6 +1,6 @@
 //! Faults of processes, lines, disks and clocks on three hosts, one after the other, with deposits, transfers and burns under
-//! way; chain and bridge have a standby on another host. What must hold all the time is watched all the time (`src/watch.rs`), what must have
-//! happened once is counted at the end (`src/traffic.rs`).
+//! way; chain and bridge have a standby on another host. What must hold all the time is watched all the time
+//! (`src/watch.rs`), what must have happened once is counted at the end (`src/traffic.rs`).
 //!
 //! | fault | what must follow |
 //! |---|---|
@@ -12,21 +12,22 @@
 //! | slow disk | blocks go on, no lease changes hands |
 //! | full disk | storage ends as temporary, and goes on when there is room |
 //! | clock an hour back, half a minute ahead | whoever nobody believes loses its lease; the chain goes on |
+//! | storage's clock an hour ahead | it believes nobody, so the holders end themselves; right again, all go on |
 //! | restart storm | all serve again |
 #![allow(missing_docs)]
+
+mod fault_world;
 
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{TxKind, U256};
 use alys_cluster::exit;
-use alys_proto::Role;
-use alys_proto::cluster::{Health, HeldLease, Observation};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::wait;
 use alys_tests::disk::SmallDisk;
 use alys_tests::lab::platform::Ended;
 use alys_tests::lab::preload::Preload;
-use alys_tests::lab::spread::{Plan, Spread, place};
+use alys_tests::lab::spread::Spread;
 use alys_tests::lab::{self, Lab, Weather};
 use alys_tests::sidechain::Sidechain as _;
 use alys_tests::traffic::Traffic;
@@ -34,36 +35,13 @@ use alys_tests::watch::Watch;
 use eyre::{OptionExt as _, WrapErr as _, ensure};
 use rustix::process::Signal;
 
-const CONFIRMATIONS: u32 = 2;
-const PATIENCE: Duration = Duration::from_secs(90);
+use fault_world::{ACTS, AFTER_A_CRASH, AFTER_SILENCE, CONFIRMATIONS, FENCED, PATIENCE, World, plan};
+
 const FROZEN: Duration = Duration::from_secs(60);
-/// The design's figures, and what a machine of two cores that does everything at once may need on top.
-const OUT_OF_VIEW: Duration = Duration::from_secs(3 + 1);
-const PLANNED: Duration = Duration::from_secs(1 + 1);
-const AFTER_A_CRASH: Duration = Duration::from_secs(2 + 2);
-const AFTER_SILENCE: Duration = Duration::from_secs(10 + 3);
-const SUSPECTED: &str = "unreachable: not heard of for too long";
-const FENCED: [Role; 2] = [Role::Chain, Role::Bridge];
 const BAD_LINE: Weather = Weather { lost: 0.01, late: Duration::from_millis(100) };
 const SLOW_FSYNC_MILLIS: u32 = 400;
 const AHEAD_SECONDS: i32 = 30;
 const STORMS: usize = 4;
-
-struct World<'a> {
-    lab: &'a Lab,
-    node: &'a Spread,
-    traffic: Traffic<'a, Spread>,
-    watch: Watch,
-    begun: Instant,
-}
-
-/// Who holds the leases, and on which host it is.
-struct Holders {
-    host: &'static str,
-    others: Vec<&'static str>,
-    /// Role, instance, epoch.
-    leases: Vec<(Role, String, u64)>,
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hosts_live_through_every_fault_with_nothing_lost_or_done_twice() -> eyre::Result<()> {
@@ -92,130 +70,13 @@ async fn three_hosts_live_through_every_fault_with_nothing_lost_or_done_twice() 
         slow_disk(&mut world, &storage).await.wrap_err("slow disk")?;
         full_disk(&mut world, &disk).await.wrap_err("full disk")?;
         clock_jumps(&mut world, &[("b", &b), ("c", &c)]).await.wrap_err("clock")?;
+        storage_ahead(&mut world, &storage).await.wrap_err("clock of storage")?;
         restart_storm(&mut world).await.wrap_err("restart storm")?;
         world.traffic.check().await
     };
     done.await.wrap_err_with(|| node.platform.report())?;
     world.told("every deposit minted once, every burn paid once, every transfer arrived once");
-    nothing_was_broken(&world).await
-}
-
-fn plan(disk: &SmallDisk, [storage, b, c]: [&Preload; 3]) -> eyre::Result<Plan> {
-    let mut environment = Vec::new();
-    for (instance, preload) in [("storage", storage), ("chain", b), ("bridge", b), ("chain-c", c), ("bridge-c", c)] {
-        environment.extend(preload.environment()?.into_iter().map(|(name, value)| (instance, name, value)));
-    }
-    Ok(Plan {
-        hosts: vec!["a", "b", "c"],
-        places: vec![
-            place(0, Role::Storage, "storage"),
-            place(0, Role::Engine, "engine"),
-            place(0, Role::Stream, "stream"),
-            place(0, Role::Network, "network"),
-            place(0, Role::Sync, "sync"),
-            place(1, Role::Chain, "chain"),
-            place(1, Role::Bridge, "bridge"),
-            place(2, Role::Chain, "chain-c"),
-            place(2, Role::Bridge, "bridge-c"),
-        ],
-        confirmations: CONFIRMATIONS,
-        settings: vec![("storage.data_dir".into(), disk.folder().join("storage").display().to_string())],
-        environment,
-        ..Plan::default()
-    })
-}
-
-impl World<'_> {
-    fn told(&self, what: &str) {
-        println!("{:6.1} s  {what}", self.begun.elapsed().as_secs_f64());
-    }
-
-    /// Something of each kind that the next fault falls into.
-    async fn under_way(&mut self) -> eyre::Result<()> {
-        self.traffic.deposit().await?;
-        self.traffic.burn().await
-    }
-
-    /// The fault is over: everybody serves, blocks go on, and nothing was ever broken.
-    async fn calm(&mut self, what: &str) -> eyre::Result<()> {
-        self.lab.heal();
-        let calms = async {
-            self.node.wait_ready(PATIENCE).await?;
-            self.node.wait_blocks(2, PATIENCE).await?;
-            self.traffic.transfer().await?;
-            self.watch.holds()
-        };
-        calms.await.wrap_err_with(|| what.to_owned())?;
-        self.told(what);
-        Ok(())
-    }
-
-    /// The holders, both on one host: one that is elsewhere hands over to its standby.
-    async fn holders(&self) -> eyre::Result<Holders> {
-        let of = |role| wait("a lease", PATIENCE, async move || Ok(Some(self.node.lease(role).await?)));
-        let (chain, bridge) = (of(Role::Chain).await?, of(Role::Bridge).await?);
-        if chain.instance.ends_with("-c") != bridge.instance.ends_with("-c") {
-            self.hand_over(Role::Bridge).await?;
-        }
-        let leases = [(Role::Chain, chain), (Role::Bridge, of(Role::Bridge).await?)];
-        let leases: Vec<_> = leases.into_iter().map(|(role, lease)| (role, lease.instance, lease.epoch)).collect();
-        let on_c = leases.iter().filter(|(_, instance, _)| instance.ends_with("-c")).count();
-        ensure!(on_c == 0 || on_c == leases.len(), "the holders are on two hosts: {leases:?}");
-        let (host, other) = if on_c > 0 { ("c", "b") } else { ("b", "c") };
-        Ok(Holders { host, others: vec!["a", other], leases })
-    }
-
-    /// A planned hand-over to the standby.
-    async fn hand_over(&self, role: Role) -> eyre::Result<()> {
-        let lease = self.node.lease(role).await?;
-        self.node.platform.signal(&lease.instance, Signal::TERM)?;
-        let drained = Some(&Ended::Code(exit::DONE.into()));
-        let ended = async || Ok((self.node.platform.ends(&lease.instance)?.last() == drained).then(Instant::now));
-        let released = wait(&format!("{} to drain", lease.instance), PATIENCE, ended).await?;
-        self.handed_over(role, lease.epoch, released, PLANNED).await?;
-        self.node.platform.start_again(&lease.instance)
-    }
-
-    /// Waits until somebody serves under a higher epoch.
-    async fn handed_over(&self, role: Role, epoch: u64, since: Instant, within: Duration) -> eyre::Result<()> {
-        wait(&format!("another {role}"), PATIENCE, async || {
-            let holds = |lease: Option<HeldLease>| lease.is_some_and(|lease| lease.epoch > epoch && lease.remaining_millis > 0);
-            let seen = self.node.observations().await;
-            Ok(seen.iter().any(|seen| seen.role() == role && seen.health() == Health::Ready && holds(seen.lease)).then_some(()))
-        })
-        .await?;
-        let took = since.elapsed();
-        self.told(&format!("  {role} serves again after {:.1} s", took.as_secs_f64()));
-        ensure!(took < within, "{role} was away for {took:?}, not {within:?}");
-        Ok(())
-    }
-
-    /// Waits until storage has no link to an instance's processes.
-    async fn out_of_view(&self, role: Role, incarnation: &[u8], since: Instant) -> eyre::Result<()> {
-        wait(&format!("storage to lose sight of {role}"), PATIENCE, async || {
-            let seen = self.node.observations().await;
-            let storage = seen.iter().find(|seen| seen.role() == Role::Storage).ok_or_eyre("storage does not answer")?;
-            Ok((!storage.links.iter().any(|link| link.incarnation == incarnation)).then_some(()))
-        })
-        .await?;
-        ensure!(since.elapsed() < OUT_OF_VIEW, "{role} was in view for {:?}", since.elapsed());
-        Ok(())
-    }
-
-    async fn epochs(&self) -> eyre::Result<Vec<u64>> {
-        let leases = wait("the leases", PATIENCE, async || Ok(Some(self.node.leases().await?.leases))).await?;
-        Ok(leases.iter().map(|lease| lease.epoch).collect())
-    }
-
-    /// Process id of a service that runs or is about to.
-    async fn running(&self, name: &str) -> eyre::Result<u32> {
-        wait(&format!("{name} to run"), PATIENCE, async || Ok(self.node.platform.pid(name).ok())).await
-    }
-
-    fn suspicions(&self) -> eyre::Result<usize> {
-        let names = self.node.platform.names();
-        names.iter().map(|name| Ok(self.node.platform.log(name)?.matches(SUSPECTED).count())).sum()
-    }
+    world.nothing_was_broken().await
 }
 
 async fn killed(world: &mut World<'_>) -> eyre::Result<()> {
@@ -240,10 +101,9 @@ async fn frozen_beside_a_bad_line(world: &mut World<'_>) -> eyre::Result<()> {
     let holders = world.holders().await?;
     let seen = world.node.observations().await;
     let frozen = Instant::now();
-    let mut said = Vec::new();
+    let before = world.before(&holders)?;
     for (_, instance, _) in &holders.leases {
         world.node.platform.signal(instance, Signal::STOP)?;
-        said.push((instance, world.node.platform.log(instance)?));
     }
     for (role, instance, _) in &holders.leases {
         let was = seen.iter().find(|seen| seen.instance == *instance).ok_or_eyre("the holder answers")?;
@@ -275,24 +135,13 @@ async fn frozen_beside_a_bad_line(world: &mut World<'_>) -> eyre::Result<()> {
     for (_, instance, _) in &holders.leases {
         world.node.platform.signal(instance, Signal::CONT)?;
     }
-    for (instance, said) in said {
-        let after = fenced_since(world, instance, &said).await?;
-        ensure!(!after.contains("block committed"), "the thawed {instance} committed a block: {after}");
-        ensure!(!after.contains("broadcast"), "the thawed {instance} paid somebody: {after}");
+    for before in &before {
+        let (instance, after) = (&before.instance, world.fenced_since(before).await?);
+        let acted = ACTS.iter().find(|act| after.contains(*act));
+        ensure!(acted.is_none(), "the thawed {instance} has acted ({acted:?}): {after}");
     }
     ensure!(world.node.leases().await?.fenced_writes == 0, "a thawed process wrote something");
     world.calm("frozen for a minute and thawed").await
-}
-
-/// What a process says between a moment and its own end for want of a lease.
-async fn fenced_since(world: &World<'_>, instance: &str, said: &str) -> eyre::Result<String> {
-    let ended = Ended::Code(exit::FENCED.into());
-    wait(&format!("{instance} to end itself"), PATIENCE, async || {
-        let log = world.node.platform.log(instance)?;
-        let after = log.strip_prefix(said).ok_or_eyre("the log was rewritten")?;
-        Ok((world.node.platform.ends(instance)?.last() == Some(&ended)).then(|| after.to_owned()))
-    })
-    .await
 }
 
 /// Cuts the host of the holders off the others. The test still sees both sides, and bitcoind is within reach of both.
@@ -300,8 +149,7 @@ async fn cut(world: &mut World<'_>, what: &str, apply: impl Fn(&Lab, &str, &str)
     world.under_way().await.wrap_err_with(|| what.to_owned())?;
     let holders = world.holders().await?;
     let seen = world.node.observations().await;
-    let said: Vec<String> =
-        holders.leases.iter().map(|(_, instance, _)| world.node.platform.log(instance)).collect::<eyre::Result<_>>()?;
+    let before = world.before(&holders)?;
     for other in &holders.others {
         apply(world.lab, holders.host, other)?;
     }
@@ -313,8 +161,8 @@ async fn cut(world: &mut World<'_>, what: &str, apply: impl Fn(&Lab, &str, &str)
     for (role, _, epoch) in &holders.leases {
         world.handed_over(*role, *epoch, cut, AFTER_SILENCE).await.wrap_err_with(|| what.to_owned())?;
     }
-    for ((_, instance, _), said) in holders.leases.iter().zip(&said) {
-        fenced_since(world, instance, said).await.wrap_err_with(|| what.to_owned())?;
+    for before in &before {
+        world.fenced_since(before).await.wrap_err_with(|| what.to_owned())?;
     }
     world.node.wait_blocks(2, PATIENCE).await?;
     world.calm(what).await
@@ -371,6 +219,18 @@ async fn clock_jumps(world: &mut World<'_>, clocks: &[(&str, &Preload)]) -> eyre
     world.calm("clock half a minute ahead, and right again").await
 }
 
+async fn storage_ahead(world: &mut World<'_>, storage: &Preload) -> eyre::Result<()> {
+    world.under_way().await?;
+    let holders = world.holders().await?;
+    let before = world.before(&holders)?;
+    storage.set_clock(3_600)?;
+    for before in &before {
+        world.fenced_since(before).await?;
+    }
+    storage.set_clock(0)?;
+    world.calm("storage's clock an hour ahead, and right again").await
+}
+
 async fn restart_storm(world: &mut World<'_>) -> eyre::Result<()> {
     world.under_way().await?;
     for _storm in 0..STORMS {
@@ -387,14 +247,4 @@ async fn restart_storm(world: &mut World<'_>) -> eyre::Result<()> {
         }
     }
     world.calm("restart storm").await
-}
-
-async fn nothing_was_broken(world: &World<'_>) -> eyre::Result<()> {
-    world.watch.holds()?;
-    let serves = |seen: &&Observation| seen.role() == Role::Chain && seen.health() == Health::Ready;
-    for seen in world.node.observations().await.iter().filter(serves) {
-        let equivocations = seen.status.iter().find(|field| field.name == "equivocations").map(|field| field.value.as_str());
-        ensure!(equivocations == Some("0"), "{}: {:?}", seen.instance, seen.status);
-    }
-    world.node.platform.ensure_no_panic()
 }
