@@ -45,10 +45,13 @@ pub(super) fn join(mesh: &Mesh, path: &Path, hidden: bool) -> Result<JoinedFiles
     let files = if hidden {
         JoinedFiles(None)
     } else {
-        let name = format!("{}.sock", mesh.links.own().node_name());
-        let listener = UnixListener::bind(run_dir.socket(&name)).map_err(unusable)?;
-        let file = path.join(name);
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).map_err(unusable)?;
+        let name = mesh.links.own().node_name();
+        let (fresh, file) = (path.join(format!("{name}.new")), path.join(format!("{name}.sock")));
+        // Peers look for sockets and remove those that refuse them, as one does between its bind and its listen: it gets its
+        // name when it listens.
+        let listener = UnixListener::bind(run_dir.socket(&format!("{name}.new"))).map_err(unusable)?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(unusable)?;
+        std::fs::rename(&fresh, &file).map_err(unusable)?;
         tokio::spawn(accept(mesh.clone(), listener));
         JoinedFiles(Some(file))
     };
