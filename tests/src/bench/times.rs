@@ -38,7 +38,7 @@ impl Times {
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |percent| self.percentile(percent).as_secs_f64() * 1e3;
-        write!(f, "p50 {:.0} ms  p99 {:.0} ms  max {:.0} ms  (n = {})", ms(50), ms(99), ms(100), self.len())
+        write!(f, "p50 {:.1} ms  p99 {:.1} ms  max {:.1} ms  (n = {})", ms(50), ms(99), ms(100), self.len())
     }
 }
 
