@@ -76,6 +76,13 @@ impl Drop for Watch {
 }
 
 impl Seen {
+    /// Once, however often it is seen.
+    fn report(&mut self, broken: String) {
+        if !self.broken.contains(&broken) {
+            self.broken.push(broken);
+        }
+    }
+
     /// All that is compared here was asked for after what it is compared with had been answered.
     fn look(&mut self, observed: &[Observation], head: Option<&chain::ChainHead>) {
         self.looks = self.looks.saturating_add(1);
@@ -85,13 +92,13 @@ impl Seen {
             let role = seen.role().name().to_owned();
             match self.holders.get(&role) {
                 Some((epoch, _)) if lease.epoch < *epoch => {
-                    self.broken.push(format!(
+                    self.report(format!(
                         "two active holders: {} acts under epoch {} of {role} after {epoch}",
                         seen.instance, lease.epoch
                     ));
                 }
                 Some((epoch, holder)) if lease.epoch == *epoch && *holder != seen.incarnation => {
-                    self.broken.push(format!("two active holders of {role} under epoch {epoch}, one of them {}", seen.instance));
+                    self.report(format!("two active holders of {role} under epoch {epoch}, one of them {}", seen.instance));
                 }
                 _ => {}
             }
@@ -104,11 +111,11 @@ impl Seen {
         let Some(head) = head else { return };
         let last = self.heads.last_key_value().map_or(0, |(height, _)| *height);
         if head.height < last {
-            self.broken.push(format!("an acknowledged block is lost: the head is {} after {last}", head.height));
+            self.report(format!("an acknowledged block is lost: the head is {} after {last}", head.height));
         }
         let known = self.heads.entry(head.height).or_insert_with(|| head.hash.clone());
         if *known != head.hash {
-            self.broken.push(format!("there are two blocks at height {}", head.height));
+            self.report(format!("there are two blocks at height {}", head.height));
         }
     }
 }
