@@ -76,13 +76,7 @@ pub(crate) async fn join(
     let (node, _) = NodeServer::spawn(None, server, ())
         .await
         .map_err(|cause| ActorError::Temporary(format!("cannot start the mesh node: {cause}")))?;
-    let mesh = Mesh {
-        node,
-        cluster_id: config.id.clone(),
-        links: links.clone(),
-        doors: doors.clone(),
-        main: Handle::current(),
-    };
+    let mesh = Mesh { node, cluster_id: config.id.clone(), links: links.clone(), doors: doors.clone(), main: Handle::current() };
     let own_thread = own_thread()?;
     let _on_it = own_thread.enter();
     let files = unix::join(&mesh, &config.run_dir, hidden)?;
