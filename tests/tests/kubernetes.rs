@@ -126,6 +126,10 @@ async fn probes_are_answered_by_processes_that_start_as_pods_do() -> eyre::Resul
     let chain = world.start(&manifests, "chain")?;
     wait("chain to live", Duration::from_secs(30), async || Ok((chain.ask("livenessProbe")? == 200).then_some(()))).await?;
     ensure!(chain.ask("readinessProbe")? == 503, "chain is not ready without storage");
+    drop(chain);
+    let member = world.start(&manifests, "governance-ada")?;
+    wait("a member to live", Duration::from_secs(30), async || Ok((member.ask("livenessProbe")? == 200).then_some(()))).await?;
+    ensure!(member.ask("startupProbe")? == 200, "without stream and bitcoind it does what it can");
     Ok(())
 }
 
@@ -147,6 +151,9 @@ impl World {
         let text = std::fs::read_to_string(repository().join("deploy/topology/federation-member.toml"))?;
         credentials::make(&Topology::parse(&text).map_err(failed)?, &folder.path().join("secrets")).map_err(failed)?;
         std::fs::copy(folder.path().join("home/keys/validator.key"), folder.path().join("secrets/chain/validator.key"))?;
+        let member = folder.path().join("secrets/governance-ada");
+        std::fs::copy(folder.path().join("home/keys/governance-1.key"), member.join("member.key"))?;
+        std::fs::write(member.join("bitcoind.password"), "password")?;
         Ok(Self { folder })
     }
 
@@ -155,7 +162,8 @@ impl World {
         let workload = manifests.workloads().find(|one| role(one) == name).ok_or_eyre("no such workload")?.clone();
         let container = &workload["spec"]["template"]["spec"]["containers"][0];
         let config = self.folder.path().join("alys.toml");
-        std::fs::write(&config, &manifests.config)?;
+        let member = manifests.members.get(name);
+        std::fs::write(&config, member.unwrap_or(&manifests.config))?;
         let arguments = container["args"].as_array().ok_or_eyre("no arguments")?.iter().filter_map(Value::as_str);
         let arguments = arguments
             .map(|argument| if argument == "/etc/alys/alys.toml" { config.display().to_string() } else { argument.to_owned() });
@@ -163,12 +171,17 @@ impl World {
         let path = |part: &str| self.folder.path().join(part).display().to_string();
         let mut command = Command::new(binary("alys")?);
         command.args(arguments);
+        // The test chain has another name for the member; a governance node has no links.
+        let own = match member {
+            Some(_) => ("governance.name", "governance-1".to_owned()),
+            None => ("cluster.mesh.listen", format!("127.0.0.1:{}", free_port()?)),
+        };
         for (key, value) in [
             ("data_dir", path(&format!("data-{name}"))),
             ("chain_spec_file", path("home/chain.toml")),
             ("cluster.run_dir", path(&format!("run-{name}"))),
-            ("cluster.mesh.listen", format!("127.0.0.1:{}", free_port()?)),
             ("cluster.telemetry.listen", format!("127.0.0.1:{port}")),
+            own,
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }
