@@ -11,10 +11,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alys_proto::Lane;
 use alys_proto::cluster::Link;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +28,16 @@ use crate::identity::{Identity, Incarnation};
 /// Peers that one process may be linked to: a large cluster has a few dozen.
 const MOST_LINKS: usize = 512;
 
-/// A link's streams are being connected; all stand; it has ended.
+/// A link's streams are being connected; all stand; the peer closed one; it has ended.
 const BEGUN: u8 = 0;
 const OPEN: u8 = 1;
-const ENDED: u8 = 2;
+const CLOSED: u8 = 2;
+const ENDED: u8 = 3;
+
+/// Lanes of a link.
+const LANES: u8 = 3;
+/// What is on its way on a closed link may take so long: once or twice a lost packet's repetition.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Another process, as long as it is linked.
 pub(crate) struct Peer {
@@ -45,8 +52,10 @@ pub(crate) struct Peer {
     normal: Arc<Channel>,
     bulk: Arc<Channel>,
     pulse: Mutex<(Instant, Pulse)>,
-    /// Of [`BEGUN`], [`OPEN`], [`ENDED`]: read for every message that is sent.
+    /// Of [`BEGUN`], [`OPEN`], [`CLOSED`], [`ENDED`]: read for every message that is sent.
     state: AtomicU8,
+    /// Lanes that are not read to their end.
+    lanes: AtomicU8,
     /// Cancelled when the link ends, for whatever reason.
     pub(crate) ended: CancellationToken,
     links: Links,
@@ -81,6 +90,31 @@ impl Peer {
         self.links.tell();
     }
 
+    /// The peer closes the link. No message goes there any more; what is on its way from there is still taken.
+    pub(crate) fn close(self: &Arc<Self>, why: &str) {
+        match self.state.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {}
+            Err(BEGUN) => return self.end(why),
+            Err(_closed_or_ended) => return,
+        }
+        self.links.forget(self);
+        self.links.tell();
+        // None when the process ends.
+        let Ok(runtime) = Handle::try_current() else { return self.end(why) };
+        let (peer, why) = (self.clone(), why.to_owned());
+        runtime.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(LINGER) => peer.end(&why),
+                () = peer.ended.cancelled() => {}
+            }
+        });
+    }
+
+    /// A lane is read to its end: whether it was the last one.
+    pub(crate) fn is_last_lane(&self) -> bool {
+        self.lanes.fetch_sub(1, Ordering::AcqRel) <= 1
+    }
+
     /// Ends the link. Everybody who waits for the peer learns it now.
     pub(crate) fn end(&self, why: &str) {
         let before = self.state.swap(ENDED, Ordering::AcqRel);
@@ -92,7 +126,7 @@ impl Peer {
         for channel in [&self.control, &self.normal, &self.bulk] {
             channel.end();
         }
-        if before == OPEN {
+        if before != BEGUN {
             tracing::debug!(peer = %self.identity.instance, incarnation = %self.identity.incarnation, why, "link ended");
         }
         self.links.tell();
@@ -187,6 +221,7 @@ impl Links {
             bulk: channel(true),
             pulse: Mutex::new((began, Pulse::new(began.elapsed()))),
             state: AtomicU8::new(BEGUN),
+            lanes: AtomicU8::new(LANES),
             ended: CancellationToken::new(),
             links: self.clone(),
         })
@@ -288,6 +323,20 @@ mod tests {
             assert_eq!(accepted.is_some(), peer.started_millis > 10);
             assert_eq!(dialed.ended.is_cancelled(), peer.started_millis > 10);
         }
+    }
+
+    #[tokio::test]
+    async fn a_closed_link_takes_no_message_and_lingers_for_what_is_on_its_way() {
+        let links = Links::new(identity(10));
+        let peer = identity(15);
+        let closed = links.claim(peer.clone(), 1, false, "unix").unwrap();
+        closed.complete();
+        closed.close("closed");
+        assert!(!closed.is_open() && links.get(peer.incarnation).is_none(), "it is still routed to");
+        assert!(!closed.ended.is_cancelled(), "answers that are on their way are cut off");
+        assert!(links.claim(peer, 2, true, "unix").is_some(), "it is in the way of the next link");
+        tokio::time::timeout(LINGER * 10, closed.ended.cancelled()).await.unwrap();
+        assert!([false, false, true] == [(); 3].map(|()| closed.is_last_lane()), "the third lane is the last");
     }
 
     #[test]

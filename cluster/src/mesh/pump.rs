@@ -1,5 +1,14 @@
 //! The tasks of a link: readers, writers and the heartbeat. When one of them ends, the link ends.
+//!
+//! | a stream | the link |
+//! |---|---|
+//! | the peer closed it, or takes nothing more on it | is closed: no new messages, what is on its way on all streams is still taken |
+//! | the last lane is read to its end | ends |
+//! | brings what is no frame, or a large one too slowly | ends at once |
+//!
+//! A process that has drained closes all streams at once, behind its last answers, and they are seen in any order.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,13 +30,32 @@ pub(super) fn run<S: Stream>(mesh: &Mesh, peer: &Arc<Peer>, lane: Lane, stream: 
     let hall = Hall { doors: mesh.doors.clone(), peer: peer.clone() };
     let (reading, ended) = (channel.clone(), peer.clone());
     tokio::spawn(async move {
-        let why = tokio::select! {
-            read = reading.read(read, &hall) => read.err().map_or_else(|| "closed".to_owned(), |cause| cause.to_string()),
-            written = channel.write(write) => written.err().map_or_else(|| "closed".to_owned(), |cause| cause.to_string()),
-            () = ended.ended.cancelled() => return,
+        let moved = async {
+            let mut read = std::pin::pin!(reading.read(read, &hall));
+            tokio::select! {
+                read = &mut read => read,
+                Err(cause) = channel.write(write) => {
+                    ended.close(&cause.to_string());
+                    read.await
+                }
+            }
         };
-        ended.end(&why);
+        tokio::select! {
+            moved = moved => lane_ended(&ended, moved),
+            () = ended.ended.cancelled() => {}
+        }
     });
+}
+
+fn lane_ended(peer: &Arc<Peer>, moved: io::Result<()>) {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match moved {
+        Err(cause) if !matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) => {
+            peer.end(&cause.to_string());
+        }
+        Ok(()) | Err(_) if peer.is_last_lane() => peer.end("closed"),
+        Ok(()) | Err(_) => peer.close("closed"),
+    }
 }
 
 /// A link whose last stream has not come by then is none.

@@ -50,7 +50,7 @@ struct Reader<R> {
 
 impl<R> Drop for Reader<R> {
     fn drop(&mut self) {
-        self.peer.end("its session ended");
+        self.peer.close("its session ended");
     }
 }
 
