@@ -237,10 +237,13 @@ fn run(store: &Store, progress: &Progress, mut queue: mpsc::Receiver<Job>) -> Re
     }
 }
 
+/// Tells whoever waits what became of a job.
+type Told = Box<dyn FnOnce(Result<&Progress, Refused>)>;
+
 /// An answer that waits for the disk.
 struct Settled {
     refusal: Option<WriteRefusal>,
-    send: Box<dyn FnOnce(Result<&Progress, Refused>)>,
+    send: Told,
 }
 
 fn refused(refusal: &WriteRefusal) -> Refused {
