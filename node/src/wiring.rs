@@ -74,7 +74,8 @@ async fn supervisor(launch: &Launch, spec: &ChainSpec, identity: Identity) -> Ou
     // Its drain is the drain of all: five phases, and a second to reap what had to be killed.
     cluster.drain_budget = config.supervisor.phase_budget.saturating_mul(6);
     let (settings, supervision) = (config.supervisor.clone(), config.supervision.clone());
-    let ended = try_run(&cluster, identity, |mesh| SupervisorActor::new(settings, supervision, plan, Peers::new(mesh, &cluster))).await;
+    let ended =
+        try_run(&cluster, identity, |mesh| SupervisorActor::new(settings, supervision, plan, Peers::new(mesh, &cluster))).await;
     ended.map(|()| exit::DONE).map_err(|error| Failure { code: error.exit_code(), report: eyre::Report::new(error), help: None })
 }
 

@@ -211,7 +211,7 @@ fn every_method_of_the_last_release_is_taken() {
         for method in service.methods() {
             let told = method.output().full_name() == "alys.common.Told";
             let body = filled(&method.input(), 0).encode_to_vec();
-            let port: Option<ReplyPort> = (!told).then(|| Box::new(drop) as ReplyPort);
+            let port: Option<ReplyPort> = (!told).then(|| -> ReplyPort { Box::new(drop) });
             let decoded = decode(service.package_name(), method.name(), &body, port);
             assert_eq!(decoded.as_deref(), Ok(method.name()), "{}", method.full_name());
             taken += 1;
@@ -227,13 +227,13 @@ fn what_a_newer_program_sends_is_ignored_or_refused_by_name() {
     let head = storage::Head { height: 7, hash: vec![1; 32] };
     let longer = [head.encode_to_vec().as_slice(), &unknown_field].concat();
     assert_eq!(storage::Head::decode(longer.as_slice()).unwrap(), head);
-    let port = || Some(Box::new(drop) as ReplyPort);
+    let port = || -> Option<ReplyPort> { Some(Box::new(drop)) };
     assert_eq!(decode("alys.storage", "GetHead", &unknown_field, port()).as_deref(), Ok("GetHead"));
 
     let said = Arc::new(Mutex::new(Vec::new()));
-    let listening = || {
+    let listening = || -> Option<ReplyPort> {
         let said = said.clone();
-        Some(Box::new(move |answer: Result<Vec<u8>, Refused>| said.lock().unwrap().push(answer)) as ReplyPort)
+        Some(Box::new(move |answer: Result<Vec<u8>, Refused>| said.lock().unwrap().push(answer)))
     };
     let unknown = decode("alys.storage", "GetTomorrow", &[], listening());
     assert_eq!(unknown, Err(Refused::Unknown("GetTomorrow".into())));

@@ -301,7 +301,10 @@ fn check_closed(workload: &Value, wrong: &mut dyn FnMut(String)) {
         (security["runAsNonRoot"] == true && security["runAsUser"].as_u64() > Some(0), "may be root"),
         (security["seccompProfile"]["type"] == "RuntimeDefault", "has no seccomp profile"),
         // The supervisor alone asks the API, with rights of its own.
-        (pod["automountServiceAccountToken"] == false || pod["serviceAccountName"] == "alys-supervisor", "gets a token of the API"),
+        (
+            pod["automountServiceAccountToken"] == false || pod["serviceAccountName"] == "alys-supervisor",
+            "gets a token of the API",
+        ),
         (own["allowPrivilegeEscalation"] == false, "may gain privileges"),
         (own["readOnlyRootFilesystem"] == true, "may change its image"),
         (own["capabilities"]["drop"] == json!(["ALL"]) && own["capabilities"]["add"].is_null(), "has capabilities"),

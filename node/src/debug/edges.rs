@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn circles_of_handlers_are_named_once() {
-        let table: [(&[(&str, &str, bool)], &[&[&str]]); 6] = [
+        type Case = (&'static [(&'static str, &'static str, bool)], &'static [&'static [&'static str]]);
+        let table: [Case; 6] = [
             (&[], &[]),
             (&[("chain", "engine", true), ("engine", "storage", true)], &[]),
             (&[("chain", "engine", true), ("engine", "chain", true)], &[&["chain", "engine"]]),

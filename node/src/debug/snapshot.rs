@@ -58,7 +58,7 @@ pub(super) struct Header {
 enum Line {
     AlysSnapshot(Header),
     Facts(Facts),
-    Peek { instance: String, peek: Peek },
+    Peek { instance: String, peek: Box<Peek> },
     Setting(Setting),
     Pegs(serde_json::Value),
     Letters(Letters),
@@ -143,7 +143,8 @@ impl Snapshot {
 
     fn lines(&self) -> impl Iterator<Item = Line> {
         let first = [Line::AlysSnapshot(self.header.clone()), Line::Facts(self.facts.clone())];
-        let peeks = self.peeks.iter().map(|(instance, peek)| Line::Peek { instance: instance.clone(), peek: peek.clone() });
+        let peeks =
+            self.peeks.iter().map(|(instance, peek)| Line::Peek { instance: instance.clone(), peek: Box::new(peek.clone()) });
         let logs = self.logs.iter().map(|(instance, lines)| Line::Log { instance: instance.clone(), lines: lines.clone() });
         let settings = self.settings.iter().cloned().map(Line::Setting);
         let letters = self.letters.clone().map(Line::Letters);
@@ -169,7 +170,7 @@ impl Snapshot {
             match read {
                 Line::AlysSnapshot(_) => {}
                 Line::Facts(facts) => snapshot.facts = facts,
-                Line::Peek { instance, peek } => drop(snapshot.peeks.insert(instance, peek)),
+                Line::Peek { instance, peek } => drop(snapshot.peeks.insert(instance, *peek)),
                 Line::Setting(setting) => snapshot.settings.push(setting),
                 Line::Pegs(pegs) => snapshot.pegs = Some(pegs),
                 Line::Letters(letters) => snapshot.letters = Some(letters),

@@ -84,9 +84,9 @@ pub async fn measure(rounds: usize) -> eyre::Result<Vec<Round>> {
 
 async fn round(ways: &mut Ways) -> eyre::Result<Round> {
     let (ours, bare, tonic) = (ways.ours.clone(), ways.bare.clone(), ways.tonic.clone());
-    let ask_ours = async || Ok(drop(ours.ask(GetPeers {}).await?));
+    let ask_ours = async || ours.ask(GetPeers {}).await.map(drop).map_err(eyre::Report::from);
     let ask_bare = async || ends::ask_bare(&bare).await;
-    let ask_tonic = async || Ok(drop(tonic.clone().get_head(storage::GetHead {}).await?));
+    let ask_tonic = async || tonic.clone().get_head(storage::GetHead {}).await.map(drop).map_err(eyre::Report::from);
     let sequential = Figure { ours: median(ask_ours).await?, bare: median(ask_bare).await?, tonic: median(ask_tonic).await? };
     let under_way = Figure { ours: rate(ask_ours).await?, bare: rate(ask_bare).await?, tonic: rate(ask_tonic).await? };
     let ours = told(ways, async |ways| tell_ours(&ways.ours).await).await?;

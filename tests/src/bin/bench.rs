@@ -95,7 +95,8 @@ async fn main() -> eyre::Result<()> {
 }
 
 fn show(rounds: &[Round]) {
-    let figures: [(&str, fn(&Round) -> Figure); 4] = [
+    type Row = (&'static str, fn(&Round) -> Figure);
+    let figures: [Row; 4] = [
         ("call, one after the other, p50 µs", |round| round.sequential),
         ("calls/s, 256 under way", |round| round.under_way),
         ("told/s, 100 bytes", |round| round.told),

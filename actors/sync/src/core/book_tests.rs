@@ -1,3 +1,4 @@
+#![allow(clippy::as_conversions, reason = "small counts of a test")]
 use proptest::prelude::*;
 
 use super::*;
