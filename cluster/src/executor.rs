@@ -324,17 +324,16 @@ impl<A: RoleActor> Executor<A> {
         let ended = Instant::now();
         let took = self.activity.end(result.is_err(), ended);
         self.gate.counts.handled(ticket.name, took, result.is_err());
-        result?;
-        if letter != 0 {
+        if letter != 0 && result.is_ok() {
             self.guard.handled(letter, ticket.name);
         }
         // One whose tap was opened while it was in hand has no copy and is not shown.
         let (method, body) = copy.unwrap_or_default();
         if method.is_some() || ticket.name == "local" {
-            let passing = Passing::Handled { waited, took, failed: false };
+            let passing = Passing::Handled { waited, took, failed: result.is_err() };
             self.gate.taps.pass(Message { method, header: cx.sender(), body: &body }, &passing);
         }
-        Ok(ended)
+        result.map(|()| ended)
     }
 
     /// Decodes a message, unless nobody waits for it any more.
