@@ -22,7 +22,7 @@ test: setup setup-test ## unit, core-table, property and end-to-end tests over r
 	@echo "== building the binaries the tests start"
 	@$(CARGO) build --locked --bin alys --bin alys-demo
 	@echo "== running all tests"
-	@$(CARGO) nextest run --locked --workspace
+	@RUST_LIB_BACKTRACE=0 $(CARGO) nextest run --locked --workspace
 
 .PHONY: generate
 generate: ## write deploy/systemd and deploy/kubernetes anew from deploy/topology
