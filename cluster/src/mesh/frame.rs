@@ -12,7 +12,8 @@
 //!   8 post      number in the outbox u64 │ as ask
 //! ```
 //! The name is a length byte and text, the trace context a length byte and its 25 bytes or none. Who sends is known from the
-//! link, so it is not repeated.
+//! link, so it is not repeated. Released programs speak this too: `vectors.rs` holds it to bytes, and how it may grow is in
+//! docs/crates/cluster.md.
 
 use alys_proto::Refused;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};

@@ -216,3 +216,51 @@ async fn exchange<S: Stream>(stream: &mut S, ours: &[u8]) -> io::Result<Hello> {
 fn refused(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionRefused, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// Length and fields of a [`Hello`], as released programs say it.
+    const RELEASED: &str = "00000032 0a04616c7973 1002 1a080102030405060708 2001 28b960 320773746f72616765 3880d0dfb4ab33 \
+                            418877665544332211 4802";
+
+    fn released() -> Hello {
+        Hello {
+            cluster_id: "alys".into(),
+            role: Role::Storage.into(),
+            incarnation: vec![1, 2, 3, 4, 5, 6, 7, 8],
+            schema: 1,
+            pid: 12_345,
+            instance: "storage".into(),
+            started_unix_millis: 1_764_000_000_000,
+            link: 0x1122_3344_5566_7788,
+            stream: hello::Stream::Bulk.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hello_is_said_and_understood_as_it_was_released() {
+        let bytes = hex::decode(RELEASED.replace(' ', "")).unwrap();
+        let (mut ours, mut theirs) = duplex(1_024);
+        theirs.write_all(&bytes).await.unwrap();
+        assert_eq!(exchange(&mut ours, &released().encode_to_vec()).await.unwrap(), released());
+        let mut said = vec![0; bytes.len()];
+        theirs.read_exact(&mut said).await.unwrap();
+        assert_eq!(hex::encode(said), hex::encode(bytes));
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_on_as_it_was_released() {
+        let (mut ours, mut theirs) = duplex(16);
+        theirs.write_u8(2).await.unwrap();
+        go_on(&mut ours).await.unwrap();
+        assert_eq!(theirs.read_u8().await.unwrap(), 1);
+        theirs.write_u8(1).await.unwrap();
+        assert!(go_on(&mut ours).await.is_err(), "it was not taken");
+    }
+}

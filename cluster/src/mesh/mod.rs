@@ -31,6 +31,8 @@ mod session;
 mod tcp;
 mod tls;
 mod unix;
+#[cfg(test)]
+mod vectors;
 
 use std::io;
 use std::sync::Arc;
