@@ -11,6 +11,7 @@
 pub mod actor;
 pub mod board;
 mod certificate;
+mod cluster;
 pub mod config;
 mod counts;
 pub mod delivery;
@@ -46,6 +47,7 @@ mod vitals;
 
 pub use actor::{Cx, LocalSender, RoleActor, Status};
 pub use alys_proto::cluster::Health;
+pub use cluster::{Cluster, InstanceInfo, Observed};
 pub use config::{ClusterConfig, DebugConfig, LeaseConfig, MailboxConfig, MeshConfig, TelemetryConfig};
 pub use executor::{Waiting, waiting_for};
 pub use exit::ActorError;
@@ -54,7 +56,7 @@ pub use identity::{Identity, Incarnation};
 pub use inspect::recording;
 pub use lease::Lease;
 pub use metrics::RoleMetrics;
-pub use registry::{Cluster, InstanceInfo, Observed, Policy};
+pub use registry::Policy;
 pub use remote::Remote;
 pub use run::{attach, run, try_run};
 pub use tenure::{Standing, Tenure};

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use alys_proto::{Inbox, Refused, Role, Tell};
 
+use crate::cluster::Cluster;
 use crate::counts::Counts;
 use crate::identity::Identity;
 use crate::lease::Lease;
 use crate::port::Deliver;
-use crate::registry::{Cluster, Policy};
+use crate::registry::Policy;
 use crate::remote::{Remote, Route, Sender};
 
 /// Looks up where messages to a role go; whether anybody is there.

@@ -9,9 +9,9 @@ use alys_proto::storage::dead_letter::Reason;
 use alys_proto::storage::{self, ClearPosted, DeadLetter, GetPosted, PostedMessage};
 use alys_proto::{Refused, Role};
 
+use crate::cluster::Cluster;
 use crate::delivery::{Next, after};
 use crate::identity::unix_millis;
-use crate::registry::Cluster;
 use crate::remote::Remote;
 
 /// A message whose receiver is away, and a storage that is, are tried again so often.

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::cluster::Cluster;
 use crate::executor::Activity;
 use crate::header::{Header, Stamp};
 use crate::identity::{Identity, unix_millis};
 use crate::lease::Lease;
 use crate::mesh::Manner;
 use crate::port::{Answer, Deliver, Incoming};
-use crate::registry::{Cluster, Policy, Registry, Target};
+use crate::registry::{Policy, Registry, Target};
 use crate::telemetry;
 
 /// The largest batch of blocks (16 MiB) and what is around it. A frame above its limit would end the link, so size is

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::actor::{RoleActor, Status};
+use crate::cluster::Cluster;
 use crate::config::ClusterConfig;
 use crate::executor::{Activity, Executor};
 use crate::exit::{self, ActorError};
@@ -25,7 +26,7 @@ use crate::outbox::Outbox;
 use crate::poison::{Ended, Guard, blame};
 use crate::port::{Deliver, Doors, Gate, Item, Sign, admit, put_back};
 use crate::probes;
-use crate::registry::{Cluster, Kind, Registry, SCOPE, group_of};
+use crate::registry::{Kind, Registry, SCOPE, group_of};
 use crate::remote::Sender;
 use crate::telemetry;
 use crate::vitals::{Pulse, Vitals};

@@ -20,11 +20,12 @@ use alys_proto::{Refused, Role};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::cluster::Cluster;
 use crate::config::ClusterConfig;
 use crate::lease::{GIVE_BACK, RETRY, boot_clock, in_the_way, millis};
 use crate::mesh;
 use crate::process;
-use crate::registry::{Cluster, Kind};
+use crate::registry::Kind;
 use crate::run::announce;
 
 /// Whoever is in view by then is all there is: some peers may be down.
