@@ -1,5 +1,7 @@
-//! One role in a test context: its real mailbox and executor without a mesh, and probes in place of the other roles.
+//! One role in a test context: its real mailbox and executor without a mesh, and probes in place of the other roles. And a
+//! role of a few lines for the other end of a real link.
 
+mod plain;
 mod ports;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::poison::Guard;
 use crate::port::{Answer, Deliver, Gate, Incoming, admit};
 use crate::remote::{Remote, Route, Sender};
 
+pub use plain::Plain;
 pub use ports::{free_port, free_ports};
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use alys_cluster::{ActorError, ClusterConfig, Cx, Identity, RoleActor, Status};
+use alys_cluster::testing::Plain;
+use alys_cluster::{ActorError, ClusterConfig, Identity};
 use alys_proto::common::CommittedBlock;
 use alys_proto::governance::governance_client::GovernanceClient;
 use alys_proto::governance::governance_server::{Governance as Service, GovernanceServer};
@@ -56,37 +57,31 @@ impl Actor for BareEcho {
 }
 
 /// Answers every question at once.
-pub(super) struct Echo;
-
-impl RoleActor for Echo {
-    type Inbox = network::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    async fn handle(&mut self, _cx: &Cx<Self>, message: network::Inbox) -> Result<(), ActorError> {
-        match message {
-            network::Inbox::GetPeers(_, reply) => {
-                reply.send(network::Peers { local_peer_id: "d".repeat(40), ..network::Peers::default() });
-            }
-            network::Inbox::ParallelBlockDownloadRequest(_, reply) => {
-                let block = CommittedBlock { block: vec![7; super::lanes::BATCH_BYTES], ..CommittedBlock::default() };
-                reply.send(network::DownloadedBlocks { blocks: vec![block], peer: String::new() });
-            }
-            _ => {}
+pub(super) async fn echo(message: network::Inbox) -> Result<(), ActorError> {
+    match message {
+        network::Inbox::GetPeers(_, reply) => {
+            reply.send(network::Peers { local_peer_id: "d".repeat(40), ..network::Peers::default() });
         }
-        Ok(())
+        network::Inbox::ParallelBlockDownloadRequest(_, reply) => {
+            let block = CommittedBlock { block: vec![7; super::lanes::BATCH_BYTES], ..CommittedBlock::default() };
+            reply.send(network::DownloadedBlocks { blocks: vec![block], peer: String::new() });
+        }
+        _ => {}
     }
+    Ok(())
+}
 
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
-    }
+/// Runs the network role of a bench: what it does with a message. Never returns.
+pub(super) async fn be_network<D>(
+    config: &ClusterConfig,
+    handle: impl FnMut(network::Inbox) -> D + Send + 'static,
+) -> eyre::Result<()>
+where
+    D: Future<Output = Result<(), ActorError>> + Send + 'static,
+{
+    let identity = Identity::new(Role::Network, "network");
+    let code = alys_cluster::run(config, identity, |_cluster| Ok(Plain::new(handle))).await;
+    std::process::exit(i32::from(code));
 }
 
 struct TonicEcho;
@@ -121,8 +116,7 @@ pub async fn answer(folder: &Path, bare_port: u16, tonic_port: u16) -> eyre::Res
     let (_echo, _) = BareEcho::spawn(None, BareEcho, ()).await.map_err(|cause| eyre::eyre!("{cause}"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, tonic_port));
     tokio::spawn(Server::builder().tcp_nodelay(true).add_service(GovernanceServer::new(TonicEcho)).serve(address));
-    let code = alys_cluster::run(&config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(Echo)).await;
-    std::process::exit(i32::from(code));
+    be_network(&config(folder), echo).await
 }
 
 pub(super) fn write_cookie(folder: &Path) -> eyre::Result<()> {

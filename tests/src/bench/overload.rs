@@ -3,9 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use alys_cluster::{ActorError, Cx, Identity, RoleActor, Status};
+use alys_proto::Refused;
 use alys_proto::network::{self, GetPeers, ReportPeer};
-use alys_proto::{Refused, Role};
 use eyre::OptionExt as _;
 
 use super::ends;
@@ -26,38 +25,16 @@ const SETTLED: u32 = 30;
 const MOST_GROWTH: u64 = 4 * 48 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Takes its time over what it is told.
-pub struct Slow;
-
-impl RoleActor for Slow {
-    type Inbox = network::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    async fn handle(&mut self, _cx: &Cx<Self>, message: network::Inbox) -> Result<(), ActorError> {
+/// What the receiving process runs, which takes its time over what it is told; never returns.
+pub async fn receive(folder: &std::path::Path) -> eyre::Result<()> {
+    let slow = async |message| {
         match message {
             network::Inbox::GetPeers(_, reply) => reply.send(network::Peers::default()),
             _ => tokio::time::sleep(HANDLING).await,
         }
         Ok(())
-    }
-
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
-    }
-}
-
-/// What the receiving process runs; never returns.
-pub async fn receive(folder: &std::path::Path) -> eyre::Result<()> {
-    let code = alys_cluster::run(&ends::config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(Slow)).await;
-    std::process::exit(i32::from(code));
+    };
+    ends::be_network(&ends::config(folder), slow).await
 }
 
 /// Measures in a process of its own (the mesh is a static of the process) and prints.

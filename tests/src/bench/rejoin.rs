@@ -12,8 +12,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use alys::prepare::tls::{Authority, mesh_names};
-use alys_cluster::testing::free_port;
-use alys_cluster::{ActorError, Cluster, ClusterConfig, Cx, Identity, MeshConfig, Remote, RoleActor, Status};
+use alys_cluster::testing::{Plain, free_port};
+use alys_cluster::{ActorError, Cluster, ClusterConfig, Identity, MeshConfig, Remote, RoleActor};
 use alys_proto::{Refused, Role, storage, sync};
 use eyre::{OptionExt as _, WrapErr as _, ensure};
 
@@ -135,89 +135,48 @@ pub async fn join(role: Role, folder: &Path, ports: &[u16]) -> eyre::Result<()> 
 async fn run(role: Role, config: &ClusterConfig) -> u8 {
     let identity = Identity::new(role, role.name());
     match role {
-        Role::Sync => alys_cluster::run(config, identity, |cluster| Ok(Peer(cluster.clone()))).await,
-        _ => alys_cluster::run(config, identity, |_cluster| Ok(Head)).await,
+        Role::Sync => alys_cluster::run(config, identity, peer).await,
+        _ => alys_cluster::run(config, identity, |_cluster| Ok(Plain::new(head))).await,
     }
 }
 
 /// Takes the place of storage, the one role that waits for no other when it starts.
-struct Head;
-
-impl RoleActor for Head {
-    type Inbox = storage::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        Ok(())
+async fn head(message: storage::Inbox) -> Result<(), ActorError> {
+    // What is not answered is refused.
+    if let storage::Inbox::GetHead(_, reply) = message {
+        reply.send(storage::Head::default());
     }
+    Ok(())
+}
 
-    async fn handle(&mut self, _cx: &Cx<Self>, message: storage::Inbox) -> Result<(), ActorError> {
-        // What is not answered is refused.
-        if let storage::Inbox::GetHead(_, reply) = message {
-            reply.send(storage::Head::default());
-        }
-        Ok(())
-    }
-
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
-    }
+fn peer(cluster: &Cluster) -> Result<impl RoleActor + use<>, ActorError> {
+    tokio::spawn(watch(cluster.clone()));
+    Ok(Plain::new(|_: sync::Inbox| std::future::ready(Ok(()))))
 }
 
 /// Says whom it reaches.
-struct Peer(Cluster);
-
-impl Peer {
-    async fn watch(cluster: Cluster) {
-        let mut changes = cluster.changes();
-        let mut seen = BTreeSet::new();
-        loop {
-            for (identity, remote) in cluster.remotes::<storage::Inbox>() {
-                if seen.insert(identity.incarnation) {
-                    tokio::spawn(Self::reach(identity, remote));
-                }
-            }
-            if changes.changed().await.is_err() {
-                return;
+async fn watch(cluster: Cluster) {
+    let mut changes = cluster.changes();
+    let mut seen = BTreeSet::new();
+    loop {
+        for (identity, remote) in cluster.remotes::<storage::Inbox>() {
+            if seen.insert(identity.incarnation) {
+                tokio::spawn(reach(identity, remote));
             }
         }
-    }
-
-    /// Says so once it has answered; never when it dies before.
-    async fn reach(identity: Identity, remote: Remote<storage::Inbox>) {
-        loop {
-            match remote.ask(storage::GetHead {}).await {
-                Ok(_) => return println!("{}", identity.incarnation),
-                Err(Refused::Unreachable(_)) => return,
-                Err(_not_ready) => tokio::time::sleep(Duration::from_millis(2)).await,
-            }
+        if changes.changed().await.is_err() {
+            return;
         }
     }
 }
 
-impl RoleActor for Peer {
-    type Inbox = sync::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        tokio::spawn(Self::watch(self.0.clone()));
-        Ok(())
-    }
-
-    async fn handle(&mut self, _cx: &Cx<Self>, message: sync::Inbox) -> Result<(), ActorError> {
-        drop(message);
-        Ok(())
-    }
-
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
+/// Says so once it has answered; never when it dies before.
+async fn reach(identity: Identity, remote: Remote<storage::Inbox>) {
+    loop {
+        match remote.ask(storage::GetHead {}).await {
+            Ok(_) => return println!("{}", identity.incarnation),
+            Err(Refused::Unreachable(_)) => return,
+            Err(_not_ready) => tokio::time::sleep(Duration::from_millis(2)).await,
+        }
     }
 }

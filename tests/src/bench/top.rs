@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use alys_cluster::{Cluster, ClusterConfig, Identity, Remote};
-use alys_proto::{Role, network};
+use alys_cluster::{Cluster, ClusterConfig, Remote};
+use alys_proto::network;
 use eyre::{OptionExt as _, WrapErr as _};
 
-use super::ends::Echo;
+use super::ends::{be_network, echo};
 use crate::cluster::{binary, wait};
 use crate::terminal::Terminal;
 
@@ -21,8 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the answering process runs; never returns.
 pub async fn answer(folder: &Path) -> eyre::Result<()> {
-    let code = alys_cluster::run(&config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(Echo)).await;
-    std::process::exit(i32::from(code));
+    be_network(&config(folder), echo).await
 }
 
 /// Measures in a process of its own (the mesh is a static of the process) and prints.

@@ -6,12 +6,14 @@
 //! | engine | posts `BurnEventDetected` with the heights 1 to `post`, and writes each to a file when it is taken |
 
 use std::fs::File;
+use std::future::ready;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use alys_cluster::{ActorError, Cluster, Cx, Identity, Remote, RoleActor, Status, run};
+use alys_cluster::testing::Plain;
+use alys_cluster::{ActorError, Cluster, Identity, Remote, run};
 use alys_proto::{Role, bridge, common, engine};
 use clap::Parser;
 
@@ -49,8 +51,14 @@ async fn main() -> ExitCode {
     let identity = Identity::new(args.role, args.role.name());
     let cluster = loaded.config.cluster.clone();
     let code = match args.role {
-        Role::Bridge => run(&cluster, identity, |_| Ok(Bridge { args: args.clone() })).await,
-        Role::Engine => run(&cluster, identity, |mesh: &Cluster| Ok(Engine { args: args.clone(), bridge: mesh.remote() })).await,
+        Role::Bridge => run(&cluster, identity, |_| Ok(Plain::new(move |message| ready(bridge(&args, message))))).await,
+        Role::Engine => {
+            let engine = |mesh: &Cluster| {
+                tokio::spawn(post(args, mesh.remote()));
+                Ok(Plain::new(|_: engine::Inbox| ready(Ok(()))))
+            };
+            run(&cluster, identity, engine).await
+        }
         other => {
             eprintln!("this program is no {other}");
             return ExitCode::FAILURE;
@@ -68,85 +76,34 @@ fn write(args: &Args, line: impl std::fmt::Display) -> Result<(), ActorError> {
     append().map_err(|cause| ActorError::Temporary(cause.to_string()))
 }
 
-struct Bridge {
-    args: Args,
-}
-
-impl RoleActor for Bridge {
-    type Inbox = bridge::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    #[allow(clippy::panic, reason = "a test asks for it")]
-    async fn handle(&mut self, _cx: &Cx<Self>, message: bridge::Inbox) -> Result<(), ActorError> {
-        match message {
-            bridge::Inbox::BurnEventDetected(message) => message.burns.iter().try_for_each(|burn| write(&self.args, burn.height)),
-            bridge::Inbox::BitcoinTransactionSeen(seen) => {
-                let text = String::from_utf8_lossy(&seen.txid).into_owned();
-                if !text.is_empty() && text == self.args.panic_over {
-                    panic!("{text}");
-                }
-                if !text.is_empty() && text == self.args.break_over {
-                    return Err(ActorError::Broken(text));
-                }
-                write(&self.args, text)
+#[allow(clippy::panic, reason = "a test asks for it")]
+fn bridge(args: &Args, message: bridge::Inbox) -> Result<(), ActorError> {
+    match message {
+        bridge::Inbox::BurnEventDetected(message) => message.burns.iter().try_for_each(|burn| write(args, burn.height)),
+        bridge::Inbox::BitcoinTransactionSeen(seen) => {
+            let text = String::from_utf8_lossy(&seen.txid).into_owned();
+            if !text.is_empty() && text == args.panic_over {
+                panic!("{text}");
             }
-            _ => Ok(()),
-        }
-    }
-
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
-    }
-}
-
-struct Engine {
-    args: Args,
-    bridge: Remote<bridge::Inbox>,
-}
-
-impl Engine {
-    /// From where the process before this one had got.
-    async fn post(args: Args, bridge: Remote<bridge::Inbox>) {
-        let taken = std::fs::read_to_string(&args.file).unwrap_or_default().lines().filter_map(|line| line.parse().ok()).max();
-        let mut height = taken.unwrap_or(0u64).saturating_add(1);
-        while height <= args.post {
-            let burn = common::Burn { height, ..common::Burn::default() };
-            match bridge.post(bridge::BurnEventDetected { burns: vec![burn] }).await {
-                Ok(()) if write(&args, height).is_ok() => height = height.saturating_add(1),
-                Ok(()) => return,
-                Err(_storage_away) => tokio::time::sleep(Duration::from_millis(50)).await,
+            if !text.is_empty() && text == args.break_over {
+                return Err(ActorError::Broken(text));
             }
+            write(args, text)
         }
+        _ => Ok(()),
     }
 }
 
-impl RoleActor for Engine {
-    type Inbox = engine::Inbox;
-    type Local = ();
-
-    async fn start(&mut self, _cx: &Cx<Self>) -> Result<(), ActorError> {
-        tokio::spawn(Self::post(self.args.clone(), self.bridge.clone()));
-        Ok(())
-    }
-
-    async fn handle(&mut self, _cx: &Cx<Self>, message: engine::Inbox) -> Result<(), ActorError> {
-        drop(message);
-        Ok(())
-    }
-
-    async fn local(&mut self, _cx: &Cx<Self>, (): ()) -> Result<(), ActorError> {
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        Status::ready(Vec::new())
+/// Posts, from where the process before this one had got.
+async fn post(args: Args, bridge: Remote<bridge::Inbox>) {
+    let taken = std::fs::read_to_string(&args.file).unwrap_or_default().lines().filter_map(|line| line.parse().ok()).max();
+    let mut height = taken.unwrap_or(0u64).saturating_add(1);
+    while height <= args.post {
+        let burn = common::Burn { height, ..common::Burn::default() };
+        match bridge.post(bridge::BurnEventDetected { burns: vec![burn] }).await {
+            Ok(()) if write(&args, height).is_ok() => height = height.saturating_add(1),
+            Ok(()) => return,
+            Err(_storage_away) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
     }
 }
