@@ -36,9 +36,10 @@ const AT_ONCE: u64 = 200;
 /// Tries of each other kind.
 const TRIES: u64 = 20;
 const GIBIBYTE: u32 = 1 << 30;
-/// More than any process may take for a rogue's sake: its room for large frames (`mesh/room.rs`) and as much as all else may cost.
-const MOST_GROWTH_BYTES: u64 = (256 + 64) << 20;
-/// Links on each of which the rogue begins a frame of the largest legal size: they would fill three times that.
+/// More than any process may take for a rogue's sake: its role's share of the room for large frames (`mesh/room.rs`) and as
+/// much as all else may cost.
+const MOST_GROWTH_BYTES: u64 = (64 + 64) << 20;
+/// Links on each of which the rogue begins a frame of the largest legal size: they would fill seven times that.
 const HALF_FRAMES: u8 = 40;
 /// Handshakes of one address, and what else a process opens and closes.
 const MOST_DESCRIPTORS: u64 = 32 + 48;
@@ -362,7 +363,7 @@ struct Pace {
 impl Pace {
     async fn begin(node: &Spread) -> eyre::Result<Self> {
         let (asked, failed) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let (cluster, counted, missed) = (node.cluster.clone(), asked.clone(), failed.clone());
+        let (cluster, counted, missed) = (node.mesh()?.clone(), asked.clone(), failed.clone());
         let asks = tokio::spawn(async move {
             let storage = cluster.remote::<storage::Inbox>();
             loop {

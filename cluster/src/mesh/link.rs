@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{Channel, Losses};
 use super::pulse::Pulse;
 use super::refusals::Refusals;
-use super::room::Room;
+use super::room::Rooms;
 use crate::identity::{Identity, Incarnation};
 
 /// Peers that one process may be linked to: a large cluster has a few dozen.
@@ -163,7 +163,7 @@ pub(crate) struct Links {
     table: Arc<Mutex<BTreeMap<Incarnation, Arc<Peer>>>>,
     changed: watch::Sender<u64>,
     losses: Arc<Losses>,
-    room: Room,
+    rooms: Rooms,
     /// Streams that never became part of a link.
     pub(super) refusals: Arc<Refusals>,
 }
@@ -175,7 +175,7 @@ impl Links {
             table: Arc::default(),
             changed: watch::Sender::new(0),
             losses: Arc::default(),
-            room: Room::default(),
+            rooms: Rooms::default(),
             refusals: Arc::default(),
         }
     }
@@ -209,7 +209,8 @@ impl Links {
     }
 
     fn peer(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Arc<Peer> {
-        let channel = |bulk| Channel::new(bulk, self.losses.clone(), self.room.clone());
+        let room = self.rooms.of(identity.role);
+        let channel = |bulk| Channel::new(bulk, self.losses.clone(), room.clone());
         let began = Instant::now();
         Arc::new(Peer {
             identity,
