@@ -55,7 +55,7 @@ async fn three_hosts_live_through_every_fault_with_nothing_lost_or_done_twice() 
     let node = Spread::start(&lab, Some(&bitcoind), plan(&disk, [&storage, &b, &c])?).await?;
     node.wait_ready(PATIENCE).await?;
     let traffic = Traffic::begin(&bitcoind, &node, CONFIRMATIONS).await?;
-    let mut world = World { lab: &lab, node: &node, traffic, watch: Watch::begin(&node.cluster), begun: Instant::now() };
+    let mut world = World { lab: &lab, node: &node, traffic, watch: Watch::begin(node.mesh()?), begun: Instant::now() };
 
     let done = async {
         for role in FENCED {

@@ -30,7 +30,7 @@ async fn two_hosts_live_through_kill_hang_reboot_and_upgrade_with_nothing_lost()
     told("two hosts booted");
     site.wait_ready(PATIENCE).await?;
     told("all roles ready");
-    let mut traffic = Traffic::begin(&bitcoind, &site, CONFIRMATIONS).await.wrap_err_with(|| site.report())?;
+    let mut traffic = Traffic::begin(&bitcoind, &site, CONFIRMATIONS).await.wrap_err_with(|| site.last_words())?;
     told("first deposit minted");
 
     killed(&site, "alys-chain").await?;
@@ -43,11 +43,11 @@ async fn two_hosts_live_through_kill_hang_reboot_and_upgrade_with_nothing_lost()
     told("host a rebooted and back with its data");
     go_on(&mut traffic).await?;
     for (_, unit) in UNITS {
-        upgraded(&site, unit).await.wrap_err_with(|| site.report())?;
+        upgraded(&site, unit).await.wrap_err_with(|| site.last_words())?;
         go_on(&mut traffic).await?;
     }
     told("every unit upgraded");
-    traffic.check().await.wrap_err_with(|| site.report())?;
+    traffic.check().await.wrap_err_with(|| site.last_words())?;
     told("every deposit minted once, every burn paid once, every transfer arrived once");
     operators_command(&site).await?;
     told("alysctl shows all roles");
@@ -60,7 +60,7 @@ async fn back(site: &Site, unit: &str, before: &[u8]) -> eyre::Result<()> {
     let name = instance(unit);
     wait(&format!("{unit} to be back"), PATIENCE, async || Ok(site.ready(&name).await.filter(|now| now != before).map(drop)))
         .await
-        .wrap_err_with(|| site.report())
+        .wrap_err_with(|| site.last_words())
 }
 
 async fn incarnation(site: &Site, unit: &str) -> eyre::Result<Vec<u8>> {

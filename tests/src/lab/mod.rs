@@ -8,6 +8,7 @@
 mod container;
 mod forward;
 mod guardian;
+pub mod hosted;
 pub mod platform;
 pub mod preload;
 pub mod site;
@@ -30,6 +31,9 @@ pub use tree::{chroot, debian};
 /// Set inside: the folder of the lab.
 const INSIDE: &str = "ALYS_TEST_LAB";
 
+/// The host that the test itself is on.
+const HUB: &str = "hub";
+
 /// The first three parts of all addresses in a lab; the test is `.1`.
 const NET: &str = "10.77.0";
 
@@ -50,7 +54,7 @@ pub async fn enter(test: &str, hosts: &[&str]) -> eyre::Result<Option<Lab>> {
         guardian::guard(test, hosts).await?;
         return Ok(None);
     };
-    let hosts: Vec<String> = ["hub"].iter().chain(hosts).map(ToString::to_string).collect();
+    let hosts: Vec<String> = [HUB].iter().chain(hosts).map(ToString::to_string).collect();
     let addresses = std::iter::once(own_address()).chain((0..).map(address));
     let wires = hosts.iter().zip(addresses).map(|(host, address)| (namespace(&folder, host), address)).collect();
     Ok(Some(Lab { folder, hosts, switch: Switch::plug(wires)? }))

@@ -9,16 +9,16 @@ use std::time::Duration;
 use alys::generate::topology::Topology;
 use alys::generate::{credentials, systemd};
 use alys::prepare::{DevChain, dev};
-use alys_cluster::{Cluster, ClusterConfig, MeshConfig};
+use alys_cluster::{ClusterConfig, MeshConfig};
 use alys_proto::Role;
 use alys_proto::cluster::{Health, Observation};
 use eyre::{OptionExt as _, WrapErr as _, ensure};
 
+use super::hosted::{Hosted, Reach};
 use super::{Container, Lab, address, forward, own_address};
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{binary, wait};
 use crate::ethereum::Ethereum;
-use crate::sidechain::{Sidechain, command_on};
 
 /// Governance nodes of the test chain.
 const MEMBERS: u32 = 3;
@@ -40,11 +40,7 @@ pub const UNITS: [(usize, &str); 8] = [
 pub struct Site {
     /// The hosts.
     pub hosts: [Container; 2],
-    /// The mesh, as a debug node sees it.
-    pub cluster: Cluster,
-    /// The wallet's side.
-    pub ethereum: Ethereum,
-    home: PathBuf,
+    reach: Reach,
     members: Vec<Child>,
 }
 
@@ -80,12 +76,12 @@ impl Site {
         let members = (1..=MEMBERS).map(|member| governance(&home, member, bitcoind)).collect::<eyre::Result<_>>()?;
         let cluster = alys_cluster::attach(&debug_config(lab, &secrets)).await?;
         let ethereum = Ethereum::new(&format!("http://{}:8545", address(0)))?;
-        Ok(Self { hosts, cluster, ethereum, home, members })
+        Ok(Self { hosts, reach: Reach { cluster, ethereum, home }, members })
     }
 
     /// Observations of all live roles.
     pub async fn observations(&self) -> Vec<Observation> {
-        let observed = self.cluster.observe_all(Duration::from_secs(2)).await;
+        let observed = self.reach.cluster.observe_all(Duration::from_secs(2)).await;
         observed.into_iter().filter_map(|seen| seen.observation.ok()).collect()
     }
 
@@ -112,9 +108,14 @@ impl Site {
         let place = UNITS.iter().find(|(_, name)| *name == unit).and_then(|(host, _)| self.hosts.get(*host));
         place.ok_or_else(|| eyre::eyre!("no host runs {unit}"))
     }
+}
 
-    /// What the units say of themselves, for a test that failed.
-    pub fn report(&self) -> String {
+impl Hosted for Site {
+    fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    fn report(&self) -> String {
         let mut text = String::new();
         for (_, unit) in UNITS {
             let Ok(host) = self.host_of(unit) else { continue };
@@ -123,28 +124,6 @@ impl Site {
             text.push_str(&format!("== {unit}: {state}\n{}\n", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
         }
         text
-    }
-}
-
-impl Sidechain for Site {
-    fn mesh(&self) -> eyre::Result<&Cluster> {
-        Ok(&self.cluster)
-    }
-
-    fn wallet(&self) -> &Ethereum {
-        &self.ethereum
-    }
-
-    fn home(&self) -> &Path {
-        &self.home
-    }
-
-    fn command_output(&self, arguments: &[&str]) -> eyre::Result<String> {
-        command_on(&self.home, arguments)
-    }
-
-    fn last_words(&self) -> String {
-        self.report()
     }
 }
 

@@ -2,22 +2,23 @@
 //! again when it ends. bitcoind and the governance nodes run beside it, where the test runs.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alys::prepare::tls::{Authority, mesh_names};
 use alys::prepare::{DevChain, dev};
-use alys_cluster::{Cluster, ClusterConfig, MeshConfig};
+use alys_cluster::{ClusterConfig, MeshConfig};
 use alys_proto::cluster::{Health, Observation};
 use alys_proto::{Role, storage};
 use eyre::{OptionExt as _, WrapErr as _, ensure};
 
+use super::hosted::{Hosted, Reach};
 use super::platform::{Platform, Service};
 use super::{Lab, address, forward, own_address};
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{binary, wait};
 use crate::ethereum::Ethereum;
-use crate::sidechain::{Sidechain, command_on};
+use crate::sidechain::Sidechain as _;
 
 /// Governance nodes of the test chain.
 const MEMBERS: u32 = 3;
@@ -66,11 +67,8 @@ pub struct Plan {
 pub struct Spread {
     /// What keeps its processes running.
     pub platform: Platform,
-    /// The mesh, as a debug node sees it.
-    pub cluster: Cluster,
     plan: Plan,
-    home: PathBuf,
-    ethereum: Ethereum,
+    reach: Reach,
 }
 
 impl Spread {
@@ -102,12 +100,12 @@ impl Spread {
         let cluster = alys_cluster::attach(&files.debug(lab, &plan)).await?;
         let engine = plan.places.iter().find(|place| place.role == Role::Engine).ok_or_eyre("a node without an engine")?;
         let ethereum = Ethereum::new(&format!("http://{}:{ETH_PORT}", address(engine.host)))?;
-        Ok(Self { platform, cluster, home: files.home, ethereum, plan })
+        Ok(Self { platform, plan, reach: Reach { cluster, ethereum, home: files.home } })
     }
 
     /// Observations of all processes that answer in time.
     pub async fn observations(&self) -> Vec<Observation> {
-        let observed = self.cluster.observe_all(Duration::from_secs(1)).await;
+        let observed = self.reach.cluster.observe_all(Duration::from_secs(1)).await;
         observed.into_iter().filter_map(|seen| seen.observation.ok()).collect()
     }
 
@@ -134,12 +132,12 @@ impl Spread {
 
     /// Whether the test's own process has a process in view.
     pub fn in_view(&self, instance: &str) -> bool {
-        self.cluster.instances().iter().any(|seen| seen.identity.instance == instance)
+        self.reach.cluster.instances().iter().any(|seen| seen.identity.instance == instance)
     }
 
     /// The leases, as storage has them.
     pub async fn leases(&self) -> eyre::Result<storage::Leases> {
-        Ok(self.cluster.remote::<storage::Inbox>().ask_within(Duration::from_secs(1), storage::GetLeases {}).await?)
+        Ok(self.reach.cluster.remote::<storage::Inbox>().ask_within(Duration::from_secs(1), storage::GetLeases {}).await?)
     }
 
     /// The lease of a role, as storage has it.
@@ -165,24 +163,12 @@ impl Spread {
     }
 }
 
-impl Sidechain for Spread {
-    fn mesh(&self) -> eyre::Result<&Cluster> {
-        Ok(&self.cluster)
+impl Hosted for Spread {
+    fn reach(&self) -> &Reach {
+        &self.reach
     }
 
-    fn wallet(&self) -> &Ethereum {
-        &self.ethereum
-    }
-
-    fn home(&self) -> &Path {
-        &self.home
-    }
-
-    fn command_output(&self, arguments: &[&str]) -> eyre::Result<String> {
-        command_on(&self.home, arguments)
-    }
-
-    fn last_words(&self) -> String {
+    fn report(&self) -> String {
         self.platform.report()
     }
 }
