@@ -1,5 +1,8 @@
-//! Makes the namespaces of a test and takes everything away again, however the test ends: passed, failed, or told to stop.
+//! Makes the namespaces of a test and takes everything away again, however the test ends: passed, failed, or told to stop. What
+//! a killed guardian left, the next one takes away.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,24 +11,31 @@ use eyre::{ensure, eyre};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{INSIDE, container, namespace, run};
+use super::{HUB, INSIDE, container, namespace, run};
 use crate::processes;
 
 /// What was killed is gone within this.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
+/// Folder of the labs, in memory: the disks of a test must not be slowed down by others.
+const LABS: &str = "/dev/shm";
+const PREFIX: &str = "alys-lab-";
+/// A file in a lab's folder that its guardian has locked as long as it lives.
+const ALIVE: &str = "guardian";
 
 /// Runs a test inside a lab of its own.
 pub(super) async fn guard(test: &str, hosts: &[&str]) -> eyre::Result<()> {
     requirements()?;
-    let folder = tempfile::Builder::new().prefix("alys-lab-").rand_bytes(6).tempdir_in("/dev/shm")?;
-    let guardian = Guardian { folder: folder.path().to_owned(), hosts: hosts.iter().map(ToString::to_string).collect() };
+    take_away_the_forsaken()?;
+    let folder = tempfile::Builder::new().prefix(PREFIX).rand_bytes(6).tempdir_in(LABS)?;
+    let hosts = hosts.iter().map(ToString::to_string).collect();
+    let guardian = Guardian { folder: folder.path().to_owned(), hosts, _alive: live(folder.path())? };
     // Before anything is made: from now on nobody is ended by a signal without cleaning up.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     guardian.wire()?;
     // Not `ip netns exec`: it would also hide the control groups.
     let mut inside = tokio::process::Command::new("nsenter")
-        .arg(format!("--net=/run/netns/{}", namespace(folder.path(), "hub")))
+        .arg(format!("--net=/run/netns/{}", namespace(folder.path(), HUB)))
         .arg(std::env::current_exe()?)
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, folder.path())
@@ -54,9 +64,45 @@ fn requirements() -> eyre::Result<()> {
     Ok(())
 }
 
+/// Locks the file that says so. Under another name at first: nobody finds it unlocked.
+fn live(folder: &Path) -> io::Result<File> {
+    let unborn = folder.join("guardian.new");
+    let alive = File::create(&unborn)?;
+    alive.lock()?;
+    std::fs::rename(unborn, folder.join(ALIVE))?;
+    Ok(alive)
+}
+
+/// Takes every lab away whose guardian was killed.
+fn take_away_the_forsaken() -> eyre::Result<()> {
+    for entry in std::fs::read_dir(LABS)? {
+        let folder = entry?.path();
+        let is_lab = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        // One without the file is just being made, or taken away.
+        let Some(alive) = is_lab.then(|| File::open(folder.join(ALIVE)).ok()).flatten() else { continue };
+        if alive.try_lock().is_err() {
+            continue;
+        }
+        drop(Guardian { hosts: hosts_of(&folder)?, folder: folder.clone(), _alive: alive });
+        if let Err(cause) = std::fs::remove_dir_all(&folder) {
+            eprintln!("{} stays: {cause}", folder.display());
+        }
+    }
+    Ok(())
+}
+
+/// Hosts of a lab, by their namespaces.
+fn hosts_of(folder: &Path) -> eyre::Result<Vec<String>> {
+    let prefix = namespace(folder, "");
+    let known = run("ip", &["netns", "list"])?;
+    let names = known.lines().filter_map(|line| line.split(' ').next()?.strip_prefix(&prefix));
+    Ok(names.filter(|name| *name != HUB).map(ToOwned::to_owned).collect())
+}
+
 struct Guardian {
     folder: PathBuf,
     hosts: Vec<String>,
+    _alive: File,
 }
 
 impl Guardian {
@@ -69,7 +115,7 @@ impl Guardian {
     }
 
     fn namespaces(&self) -> impl Iterator<Item = String> {
-        ["hub"].into_iter().chain(self.hosts.iter().map(String::as_str)).map(|host| namespace(&self.folder, host))
+        [HUB].into_iter().chain(self.hosts.iter().map(String::as_str)).map(|host| namespace(&self.folder, host))
     }
 }
 
