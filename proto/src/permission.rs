@@ -55,7 +55,7 @@ fn only(service: &str, method: &str) -> Option<&'static [Role]> {
         ("bridge", "FederationSignatures" | "FederationConfigUpdate") => &[Role::Stream],
         ("stream", "BitcoinTransactionDetected" | "RequestFederationSignatures" | "SigningFinished") => &[Role::Bridge],
         ("stream" | "network", "FinalizedBlock") => &[Role::Chain],
-        ("network", "PublishConsensus") => &[Role::Chain],
+        ("network", "HeadAdvanced" | "PublishConsensus") => &[Role::Chain],
         ("network", "PublishTransaction") => &[Role::Engine],
         ("cluster", "MailboxFreeze" | "MailboxStep" | "MailboxThaw" | "TapOpen" | "TapRead" | "TapClose" | "Audit") => {
             &[Role::Debug]

@@ -173,9 +173,11 @@ impl Shell {
             height = commit.block.height, hash = %commit.hash, facts = commit.facts.len(), burns = commit.block.burns.len(), "block committed"
         );
         self.trail.committed(&commit.facts, self.state.ledger());
-        if commit.decided_here {
-            let _away = self.peers.network.tell(commit.block.clone());
-        }
+        let _away = if commit.decided_here {
+            self.peers.network.tell(commit.block.clone())
+        } else {
+            self.peers.network.tell(network::HeadAdvanced { height: commit.block.height, hash: commit.block.hash.clone() })
+        };
         self.peers.tell_committed(&commit.block, &commit.facts);
     }
 

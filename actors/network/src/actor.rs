@@ -17,7 +17,7 @@ use crate::core::bootnodes::Backoff;
 use crate::core::gossip::{GossipFault, check_block};
 use crate::core::handshake::Us;
 use crate::core::input::Pooling;
-use crate::core::{AnswerId, Effect, GossipId, Input, Settings, State, Token};
+use crate::core::{AnswerId, Effect, GossipId, Input, Settings, State, Way};
 use crate::io::{self, Command, Event};
 use crate::metrics::Metrics;
 
@@ -54,8 +54,8 @@ pub struct NetworkActor {
     rules: Arc<CommittedRules>,
     started: Instant,
     running: Option<Running>,
-    downloads: HashMap<Token, Reply<DownloadedBlocks>>,
-    next_token: Token,
+    downloads: HashMap<u64, Reply<DownloadedBlocks>>,
+    next_download: u64,
 }
 
 struct Running {
@@ -77,7 +77,16 @@ impl NetworkActor {
     pub fn new(config: Config, spec: Arc<ChainSpec>, peers: Peers) -> Result<Self, ActorError> {
         config.check()?;
         let rules = Arc::new(CommittedRules::of(&spec));
-        Ok(Self { config, spec, peers, rules, started: Instant::now(), running: None, downloads: HashMap::new(), next_token: 0 })
+        Ok(Self {
+            config,
+            spec,
+            peers,
+            rules,
+            started: Instant::now(),
+            running: None,
+            downloads: HashMap::new(),
+            next_download: 0,
+        })
     }
 
     async fn step(&mut self, cx: &Cx<Self>, input: Input) -> Result<(), ActorError> {
@@ -101,8 +110,8 @@ impl NetworkActor {
                 tracing::info!(%peer, %reason, "peer disconnected by us");
                 self.command(Command::Disconnect(peer)).await
             }
-            Effect::CheckBlock { peer, id, block } => {
-                self.check_block(local.clone(), peer, id, block);
+            Effect::CheckBlock { peer, way, block } => {
+                self.check_block(local.clone(), peer, way, block);
                 Ok(())
             }
             Effect::OfferTransaction { peer, id, transaction } => {
@@ -123,8 +132,8 @@ impl NetworkActor {
                 log_untold("chain", told);
                 Ok(())
             }
-            Effect::Downloaded { token, outcome } => {
-                self.downloaded(token, outcome);
+            Effect::Downloaded { number, outcome } => {
+                self.downloaded(number, outcome);
                 Ok(())
             }
         }
@@ -137,15 +146,15 @@ impl NetworkActor {
         }
     }
 
-    fn check_block(&self, local: LocalSender<Local>, peer: PeerId, id: GossipId, block: common::CommittedBlock) {
+    fn check_block(&self, local: LocalSender<Local>, peer: PeerId, way: Way, block: common::CommittedBlock) {
         let rules = self.rules.clone();
         tokio::spawn(async move {
             let checked = tokio::task::spawn_blocking(move || check_block(&rules, &block).map(|_proven| block)).await;
             let outcome = checked.unwrap_or_else(|died| Err(GossipFault::Malformed(format!("the check died: {died}"))));
             if let Err(fault) = &outcome {
-                tracing::debug!(%peer, %fault, "gossiped block refused");
+                tracing::debug!(%peer, %fault, ?way, "block of a peer refused");
             }
-            local.send(Local(LocalKind::Own(Input::BlockChecked { peer, id, outcome })));
+            local.send(Local(LocalKind::Own(Input::BlockChecked { peer, way, outcome })));
         });
     }
 
@@ -171,8 +180,8 @@ impl NetworkActor {
         });
     }
 
-    fn downloaded(&mut self, token: Token, outcome: Result<(Vec<common::CommittedBlock>, PeerId), String>) {
-        let Some(reply) = self.downloads.remove(&token) else { return };
+    fn downloaded(&mut self, number: u64, outcome: Result<(Vec<common::CommittedBlock>, PeerId), String>) {
+        let Some(reply) = self.downloads.remove(&number) else { return };
         match outcome {
             Ok((blocks, peer)) => reply.send(DownloadedBlocks { blocks, peer: peer.to_string() }),
             Err(reason) => reply.refuse(Refused::Failed(reason)),
@@ -239,13 +248,14 @@ impl RoleActor for NetworkActor {
     async fn handle(&mut self, cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
         let input = match message {
             Inbox::FinalizedBlock(block) => Input::Finalized(block),
+            Inbox::HeadAdvanced(head) => Input::HeadKnown { height: head.height, hash: head.hash },
             Inbox::PublishConsensus(publish) => Input::Consensus(publish.message),
             Inbox::PublishTransaction(publish) => Input::Transaction(publish.transaction),
             Inbox::ParallelBlockDownloadRequest(request, reply) => {
-                let token = self.next_token;
-                self.next_token = token.wrapping_add(1);
-                self.downloads.insert(token, reply);
-                Input::Download { token, from_height: request.from_height, count: request.count }
+                let number = self.next_download;
+                self.next_download = number.wrapping_add(1);
+                self.downloads.insert(number, reply);
+                Input::Download { number, from_height: request.from_height, count: request.count }
             }
             Inbox::GetPeers(_, reply) => {
                 match &self.running {

@@ -43,7 +43,7 @@ impl Default for Config {
             max_outbound: 32,
             handshake_timeout: Duration::from_secs(10),
             redial_min: Duration::from_secs(1),
-            redial_max: Duration::from_secs(60),
+            redial_max: Duration::from_secs(10),
         }
     }
 }

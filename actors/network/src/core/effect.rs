@@ -5,7 +5,7 @@ use alys_proto::network::{Handshake, PeerResponse};
 use alys_proto::storage::GetBlocks;
 use libp2p::{Multiaddr, PeerId};
 
-use super::input::{AnswerId, GossipId, Token, Topic};
+use super::input::{AnswerId, GossipId, Token, Topic, Way};
 
 /// What gossip does with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub enum Effect {
     CheckBlock {
         /// Who sent it.
         peer: PeerId,
-        /// Which message.
-        id: GossipId,
+        /// How it came.
+        way: Way,
         /// What it claims.
         block: CommittedBlock,
     },
@@ -102,7 +102,7 @@ pub enum Effect {
     /// Answer sync.
     Downloaded {
         /// Of the download.
-        token: Token,
+        number: u64,
         /// Blocks and who served them, or why there are none.
         outcome: Result<(Vec<CommittedBlock>, PeerId), String>,
     },

@@ -13,7 +13,7 @@ use libp2p::PeerId;
 
 use super::effect::{Effect, Verdict};
 use super::gossip;
-use super::input::{GossipId, Pooling, Topic};
+use super::input::{GossipId, Pooling, Topic, Way};
 use super::limits::{MAX_CONSENSUS_MESSAGE_BYTES, MAX_OFFERED, MAX_VALIDATING, STALE_BLOCKS};
 use super::peers::Doing;
 use super::state::State;
@@ -43,16 +43,17 @@ impl State {
             return self.ignore(peer, id);
         }
         self.checking = self.checking.saturating_add(1);
-        vec![Effect::CheckBlock { peer, id, block }]
+        vec![Effect::CheckBlock { peer, way: Way::Gossip(id), block }]
     }
 
     pub(super) fn block_checked(
         &mut self,
         peer: PeerId,
-        id: GossipId,
+        way: Way,
         outcome: Result<CommittedBlock, gossip::GossipFault>,
     ) -> Vec<Effect> {
         self.checking = self.checking.saturating_sub(1);
+        let Way::Gossip(id) = way else { return self.head_shown(peer, outcome) };
         let Ok(block) = outcome else { return self.reject(peer, id) };
         if let Some(head) = self.peers.get_mut(&peer).and_then(|known| known.head.as_mut()) {
             *head = block.height.max(*head);

@@ -10,8 +10,14 @@ use super::gossip::GossipFault;
 /// Milliseconds since the role started.
 pub type Millis = u64;
 
-/// One of our questions to a peer that somebody inside waits for.
-pub type Token = u64;
+/// One of our questions to a peer for blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Token {
+    /// Sync waits for the answer.
+    Range(u64),
+    /// The peer's head, which it has to show; one at a time.
+    Head(PeerId),
+}
 
 /// A peer's question that waits for our answer.
 pub type AnswerId = u64;
@@ -30,6 +36,15 @@ pub enum Topic {
 /// Identifies a gossiped message until its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GossipId(pub Vec<u8>);
+
+/// How a block came that has to prove itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As gossip, which wants a verdict.
+    Gossip(GossipId),
+    /// As the head that a peer has claimed.
+    Head,
+}
 
 /// What the engine says of a gossiped transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +67,7 @@ pub enum Input {
         /// For jitter.
         random: u64,
     },
-    /// Storage says what our head is.
+    /// Storage or chain says what our head is.
     HeadKnown {
         /// Its height.
         height: u64,
@@ -68,7 +83,7 @@ pub enum Input {
     /// Sync wants a range.
     Download {
         /// To answer with.
-        token: Token,
+        number: u64,
         /// First height.
         from_height: u64,
         /// How many.
@@ -168,12 +183,12 @@ pub enum Input {
         /// The bytes.
         data: Vec<u8>,
     },
-    /// A gossiped block has been checked.
+    /// A block of a peer has been checked.
     BlockChecked {
         /// Who sent it to us.
         peer: PeerId,
-        /// Wants a verdict.
-        id: GossipId,
+        /// How it came.
+        way: Way,
         /// The block or what is wrong with it.
         outcome: Result<CommittedBlock, GossipFault>,
     },

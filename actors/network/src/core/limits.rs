@@ -26,6 +26,8 @@ pub const MAX_OFFERED: usize = 256;
 pub const MAX_SERVING: usize = 8;
 /// Ranges that we wait for; more are refused to sync.
 pub const MAX_DOWNLOADS: usize = 32;
+/// Peers that are asked at once for the head that they claim.
+pub const MAX_HEADS: usize = 4;
 /// Hashes of blocks that need no second look: more than an hour of two-second blocks.
 pub const MAX_SEEN: usize = 4_096;
 /// Peers whose score or ban is remembered after they left.
@@ -48,4 +50,4 @@ pub const BAN_MILLIS: u64 = 10 * 60 * 1_000;
 /// How long a peer of another chain is left alone, milliseconds.
 pub const WRONG_CHAIN_MILLIS: u64 = 60 * 1_000;
 /// How often heads are exchanged anew, milliseconds.
-pub const HANDSHAKE_AGAIN_MILLIS: u64 = 15 * 1_000;
+pub const HANDSHAKE_AGAIN_MILLIS: u64 = 3 * 1_000;

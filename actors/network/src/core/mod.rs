@@ -5,6 +5,7 @@ pub mod effect;
 pub mod gossip;
 mod gossiped;
 pub mod handshake;
+mod heads;
 pub mod input;
 pub mod limits;
 pub mod peers;
@@ -13,5 +14,5 @@ pub mod seen;
 pub mod state;
 
 pub use effect::{Effect, Verdict};
-pub use input::{AnswerId, GossipId, Input, Millis, Token, Topic};
+pub use input::{AnswerId, GossipId, Input, Millis, Token, Topic, Way};
 pub use state::{Settings, State};

@@ -48,9 +48,9 @@ impl State {
         vec![Effect::Answer { answer, response }]
     }
 
-    pub(super) fn download(&mut self, token: Token, from_height: u64, count: u32) -> Vec<Effect> {
-        let fail = |reason: String| vec![Effect::Downloaded { token, outcome: Err(reason) }];
-        if self.downloads.len() >= MAX_DOWNLOADS {
+    pub(super) fn download(&mut self, number: u64, from_height: u64, count: u32) -> Vec<Effect> {
+        let fail = |reason: String| vec![Effect::Downloaded { number, outcome: Err(reason) }];
+        if self.downloads.keys().filter(|token| matches!(token, Token::Range(_))).count() >= MAX_DOWNLOADS {
             return fail(format!("{MAX_DOWNLOADS} downloads are under way"));
         }
         let busy = |peer: &PeerId| self.downloads.values().filter(|(other, _)| other == peer).count();
@@ -58,7 +58,7 @@ impl State {
         let Some(peer) = able.min_by_key(|(id, _)| busy(id)).map(|(id, _)| *id) else {
             return fail(format!("no peer has block {from_height}"));
         };
-        let request = GetBlocks { from_height, limit: count.clamp(1, MAX_RANGE) };
+        let (token, request) = (Token::Range(number), GetBlocks { from_height, limit: count.clamp(1, MAX_RANGE) });
         self.downloads.insert(token, (peer, request));
         vec![Effect::RequestBlocks { token, peer, request }]
     }
@@ -70,14 +70,25 @@ impl State {
         if blocks.is_empty() || blocks.len() > limit || !consecutive || blocks.iter().any(|block| !block.burns.is_empty()) {
             let mut effects = self.punish(peer, BAD_RANGE_PENALTY, "its range is not what was asked for");
             let reason = format!("{peer} did not send the blocks from {}", request.from_height);
-            effects.push(Effect::Downloaded { token, outcome: Err(reason) });
+            effects.extend(downloaded(token, Err(reason)));
             return effects;
         }
-        vec![Effect::Downloaded { token, outcome: Ok((blocks, peer)) }]
+        match token {
+            Token::Range(_) => downloaded(token, Ok((blocks, peer))),
+            Token::Head(_) => self.check_head(peer, blocks),
+        }
     }
 
     pub(super) fn download_failed(&mut self, token: Token, reason: String) -> Vec<Effect> {
         let Some((peer, _)) = self.downloads.remove(&token) else { return Vec::new() };
-        vec![Effect::Downloaded { token, outcome: Err(format!("{peer}: {reason}")) }]
+        downloaded(token, Err(format!("{peer}: {reason}")))
+    }
+}
+
+/// Nobody waits for a peer's head: it is asked again when it is shown again.
+fn downloaded(token: Token, outcome: Result<(Vec<CommittedBlock>, PeerId), String>) -> Vec<Effect> {
+    match token {
+        Token::Range(number) => vec![Effect::Downloaded { number, outcome }],
+        Token::Head(_) => Vec::new(),
     }
 }

@@ -155,7 +155,7 @@ impl State {
             Input::Finalized(block) => self.finalized(block),
             Input::Consensus(data) => vec![Effect::Publish { topic: Topic::Consensus, data }],
             Input::Transaction(data) => vec![Effect::Publish { topic: Topic::Transactions, data }],
-            Input::Download { token, from_height, count } => self.download(token, from_height, count),
+            Input::Download { number, from_height, count } => self.download(number, from_height, count),
             Input::Reported { peer, reason } => self.punish(peer, BAD_RANGE_PENALTY, &reason),
             Input::Listening(address) => self.listen(address),
             Input::NotListening(address) => self.unlisten(&address),
@@ -170,7 +170,7 @@ impl State {
             Input::BlocksAnswered { token, blocks } => self.blocks_answered(token, blocks),
             Input::DownloadFailed { token, reason } => self.download_failed(token, reason),
             Input::Gossip { peer, id, topic, data } => self.gossip(peer, id, topic, data),
-            Input::BlockChecked { peer, id, outcome } => self.block_checked(peer, id, outcome),
+            Input::BlockChecked { peer, way, outcome } => self.block_checked(peer, way, outcome),
             Input::TransactionOffered { peer, id, outcome } => self.transaction_offered(peer, id, outcome),
             Input::Published { topic, sent } => self.published(topic, sent),
         }
@@ -283,7 +283,7 @@ impl State {
                     known.head = Some(theirs.head_height);
                     self.bootnodes.greeted(peer);
                 }
-                Vec::new()
+                self.ask_for_head(peer, theirs.head_height)
             }
             Err(incompatible) => self.ban(peer, WRONG_CHAIN_MILLIS, incompatible.to_string()),
         }

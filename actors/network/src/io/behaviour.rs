@@ -6,7 +6,7 @@ use alys_cluster::ActorError;
 use libp2p::allow_block_list::{self, BlockedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::gossipsub::{
-    self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicScoreParams,
+    self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash, TopicScoreParams,
 };
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, ProtocolSupport};
@@ -28,6 +28,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(26);
 const MAX_REQUEST_STREAMS: usize = 16;
 /// Connections without gossip are kept: bootnodes would be dialled again at once.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// A connection over which nothing comes back is closed and dialled anew: behind a partition its packets would be repeated
+/// ever more slowly.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_PATIENCE: Duration = Duration::from_secs(4);
 /// What one field of gossip's envelope may add to the message.
 const ENVELOPE_BYTES: usize = 4_096;
 
@@ -67,7 +71,7 @@ pub(crate) fn build(config: &Config, keys: Keypair, topics: &[(Topic, IdentTopic
             identify::Config::new("/alys/1".into(), keys.public())
                 .with_agent_version(concat!("alys/", env!("CARGO_PKG_VERSION")).into()),
         ),
-        ping: ping::Behaviour::default(),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_PATIENCE)),
         gossip: gossip(&keys, topics).map_err(|cause| broken("gossip", &cause))?,
         peers: request_response::Behaviour::with_codec(
             PeerCodec,
@@ -99,16 +103,12 @@ fn limits(config: &Config) -> ConnectionLimits {
 
 fn gossip(keys: &Keypair, topics: &[(Topic, IdentTopic)]) -> Result<gossipsub::Behaviour, String> {
     let mut config = gossipsub::ConfigBuilder::default();
+    let consensus = topics.iter().find(|(topic, _)| *topic == Topic::Consensus).map(|(_, ident)| ident.hash());
     config
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
         .max_transmit_size(MAX_BLOCK_MESSAGE_BYTES.saturating_add(ENVELOPE_BYTES))
-        // By content: every cluster publishes each final block, and once is enough.
-        .message_id_fn(|message: &gossipsub::Message| {
-            let digest =
-                Sha256::new().chain_update(message.topic.as_str()).chain_update([0]).chain_update(&message.data).finalize();
-            MessageId::new(&digest)
-        });
+        .message_id_fn(move |message: &gossipsub::Message| message_id(&consensus, message));
     for (topic, ident) in topics {
         config.max_transmit_size_for_topic(largest(*topic).saturating_add(ENVELOPE_BYTES), ident.hash());
     }
@@ -119,6 +119,17 @@ fn gossip(keys: &Keypair, topics: &[(Topic, IdentTopic)]) -> Result<gossipsub::B
         gossip.subscribe(topic).map_err(|cause| cause.to_string())?;
     }
     Ok(gossip)
+}
+
+/// By content: every cluster publishes each final block, and once is enough. Votes are published again, with the same
+/// content, for those who missed them: a new message each time.
+fn message_id(consensus: &Option<TopicHash>, message: &gossipsub::Message) -> MessageId {
+    let mut digest = Sha256::new().chain_update(message.topic.as_str()).chain_update([0]);
+    if Some(&message.topic) == consensus.as_ref() {
+        digest.update(message.source.map(|source| source.to_bytes()).unwrap_or_default());
+        digest.update(message.sequence_number.unwrap_or_default().to_be_bytes());
+    }
+    MessageId::new(&digest.chain_update(&message.data).finalize())
 }
 
 const fn largest(topic: Topic) -> usize {

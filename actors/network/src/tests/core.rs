@@ -11,8 +11,8 @@ use crate::core::bootnodes::Backoff;
 use crate::core::gossip::{check_block, encode_block};
 use crate::core::handshake::Us;
 use crate::core::input::Pooling;
-use crate::core::limits::{BAN_MILLIS, MAX_DOWNLOADS, MAX_SERVING, MAX_VALIDATING};
-use crate::core::{Effect, GossipId, Input, Settings, State, Topic, Verdict};
+use crate::core::limits::{BAN_MILLIS, HANDSHAKE_AGAIN_MILLIS, MAX_DOWNLOADS, MAX_HEADS, MAX_SERVING, MAX_VALIDATING};
+use crate::core::{Effect, GossipId, Input, Settings, State, Token, Topic, Verdict, Way};
 
 fn state() -> State {
     let backoff = Backoff { shortest: 1_000, longest: 60_000 };
@@ -38,7 +38,12 @@ fn connect(state: &mut State) -> PeerId {
 
 fn greet(state: &mut State, head: u64) -> PeerId {
     let peer = connect(state);
-    assert!(state.step(Input::HandshakeAnswered { peer, handshake: handshake(head) }).is_empty());
+    let effects = state.step(Input::HandshakeAnswered { peer, handshake: handshake(head) });
+    let expected = usize::from(head > 0);
+    assert_eq!(effects.len(), expected, "a head that we do not have is asked for: {effects:?}");
+    if expected > 0 {
+        state.step(Input::DownloadFailed { token: Token::Head(peer), reason: "not now".into() });
+    }
     peer
 }
 
@@ -98,13 +103,13 @@ fn a_proven_block_is_forwarded_and_told_once() {
     let [Effect::CheckBlock { block, .. }] = effects.as_slice() else { panic!("{effects:?}") };
     assert!(check_block(&CommittedRules::of(&kit::spec()), block).is_ok());
     let outcome = Ok(block.clone());
-    let effects = state.step(Input::BlockChecked { peer, id: id(1), outcome: outcome.clone() });
+    let effects = state.step(Input::BlockChecked { peer, way: Way::Gossip(id(1)), outcome: outcome.clone() });
     assert_eq!(verdicts(&effects), [Verdict::Accept]);
     assert!(matches!(&effects[1], Effect::BlockReceived { block, peer: from } if block.height == 1 && *from == peer));
     assert_eq!(state.peers().peers[0].head_height, 1);
     let again = gossip(&mut state, peer, Topic::Blocks, encode_block(kit::block(1)));
     assert_eq!(verdicts(&again), [Verdict::Ignore], "known by its hash, not checked again");
-    let raced = state.step(Input::BlockChecked { peer, id: id(2), outcome });
+    let raced = state.step(Input::BlockChecked { peer, way: Way::Gossip(id(2)), outcome });
     assert_eq!(verdicts(&raced), [Verdict::Ignore], "checked at the same time");
     assert!(state.step(Input::Finalized(kit::block(1))).is_empty(), "it went round already");
     assert_eq!(state.counters().blocks_received, 1);
@@ -129,7 +134,8 @@ fn garbage_is_refused_counted_and_ends_in_a_ban_that_ends() {
 fn an_unproven_block_and_bad_consensus_and_transactions_are_garbage() {
     let mut state = state();
     let peer = greet(&mut state, 0);
-    let effects = state.step(Input::BlockChecked { peer, id: id(1), outcome: Err(CommittedFault::OtherBlock.into()) });
+    let effects =
+        state.step(Input::BlockChecked { peer, way: Way::Gossip(id(1)), outcome: Err(CommittedFault::OtherBlock.into()) });
     assert_eq!(verdicts(&effects), [Verdict::Reject]);
     assert_eq!(verdicts(&gossip(&mut state, peer, Topic::Consensus, Vec::new())), [Verdict::Reject]);
     assert_eq!(verdicts(&gossip(&mut state, peer, Topic::Transactions, vec![0x80])), [Verdict::Reject]);
@@ -218,28 +224,31 @@ fn ranges_are_served_within_bounds_and_without_burns() {
 #[test]
 fn downloads_go_to_peers_that_have_the_blocks_and_bad_ranges_are_blamed() {
     let mut state = state();
-    let none = state.step(Input::Download { token: 0, from_height: 1, count: 5 });
+    let none = state.step(Input::Download { number: 0, from_height: 1, count: 5 });
     assert!(matches!(&none[..], [Effect::Downloaded { outcome: Err(_), .. }]));
     let _short = greet(&mut state, 3);
     let long = greet(&mut state, 9);
-    for (token, blocks) in [(1, vec![kit::block(5), kit::block(7)]), (2, Vec::new())] {
-        let effects = state.step(Input::Download { token, from_height: 5, count: 2 });
+    for (number, blocks) in [(1, vec![kit::block(5), kit::block(7)]), (2, Vec::new())] {
+        let effects = state.step(Input::Download { number, from_height: 5, count: 2 });
         assert!(matches!(&effects[..], [Effect::RequestBlocks { peer, .. }] if *peer == long));
-        let effects = state.step(Input::BlocksAnswered { token, blocks });
+        let effects = state.step(Input::BlocksAnswered { token: Token::Range(number), blocks });
         assert!(matches!(effects.last(), Some(Effect::Downloaded { outcome: Err(_), .. })));
-        assert_eq!(disconnects(&effects), token == 2);
+        assert_eq!(disconnects(&effects), number == 2);
     }
     state.step(Input::Disconnected { peer: long });
     let other = greet(&mut state, 9);
-    state.step(Input::Download { token: 3, from_height: 5, count: 2 });
-    let effects = state.step(Input::BlocksAnswered { token: 3, blocks: vec![kit::block(5), kit::block(6)] });
+    state.step(Input::Download { number: 3, from_height: 5, count: 2 });
+    let effects = state.step(Input::BlocksAnswered { token: Token::Range(3), blocks: vec![kit::block(5), kit::block(6)] });
     assert!(matches!(&effects[..], [Effect::Downloaded { outcome: Ok((_, peer)), .. }] if *peer == other));
-    for token in 10..10 + MAX_DOWNLOADS as u64 {
-        state.step(Input::Download { token, from_height: 5, count: 1 });
+    for number in 10..10 + MAX_DOWNLOADS as u64 {
+        state.step(Input::Download { number, from_height: 5, count: 1 });
     }
-    let full = state.step(Input::Download { token: 99, from_height: 5, count: 1 });
+    let full = state.step(Input::Download { number: 99, from_height: 5, count: 1 });
     assert!(matches!(&full[..], [Effect::Downloaded { outcome: Err(_), .. }]));
-    assert!(matches!(&state.step(Input::DownloadFailed { token: 10, reason: "gone".into() })[..], [Effect::Downloaded { .. }]));
+    assert!(matches!(
+        &state.step(Input::DownloadFailed { token: Token::Range(10), reason: "gone".into() })[..],
+        [Effect::Downloaded { .. }]
+    ));
 }
 
 #[test]
@@ -254,7 +263,41 @@ fn a_reported_peer_is_banned_in_time() {
 fn heads_are_exchanged_again_from_time_to_time() {
     let mut state = state();
     let peer = greet(&mut state, 3);
-    let effects = state.step(Input::Tick { now: 15_000, random: 0 });
+    let effects = state.step(Input::Tick { now: HANDSHAKE_AGAIN_MILLIS, random: 0 });
     assert!(matches!(&effects[..], [Effect::Handshake { peer: to, .. }] if *to == peer));
-    assert!(state.step(Input::Tick { now: 16_000, random: 0 }).is_empty());
+    assert!(state.step(Input::Tick { now: HANDSHAKE_AGAIN_MILLIS + 1_000, random: 0 }).is_empty());
+}
+
+#[test]
+fn a_higher_head_must_prove_itself_and_then_chain_learns_of_it() {
+    let mut state = state();
+    let claims = |state: &mut State, peer, head| state.step(Input::HandshakeAnswered { peer, handshake: handshake(head) });
+    let peer = connect(&mut state);
+    let asked = claims(&mut state, peer, 7);
+    assert!(
+        matches!(&asked[..], [Effect::RequestBlocks { peer: whom, request, .. }] if *whom == peer && (request.from_height, request.limit) == (7, 1)),
+        "{asked:?}"
+    );
+    assert!(claims(&mut state, peer, 8).is_empty(), "one question at a time");
+    let checks = state.step(Input::BlocksAnswered { token: Token::Head(peer), blocks: vec![kit::block(7)] });
+    assert!(matches!(&checks[..], [Effect::CheckBlock { way: Way::Head, .. }]), "{checks:?}");
+    let told = state.step(Input::BlockChecked { peer, way: Way::Head, outcome: Ok(kit::block(7)) });
+    assert!(matches!(&told[..], [Effect::BlockReceived { block, .. }] if block.height == 7), "{told:?}");
+    state.step(Input::HeadKnown { height: 7, hash: vec![1; 32] });
+    assert!(claims(&mut state, peer, 7).is_empty(), "we have it");
+    assert!(state.step(Input::BlockChecked { peer, way: Way::Head, outcome: Ok(kit::block(7)) }).is_empty(), "too late");
+}
+
+#[test]
+fn a_head_that_is_not_shown_costs_its_claimant() {
+    let mut state = state();
+    for _ in 0..MAX_HEADS {
+        let peer = connect(&mut state);
+        assert_eq!(state.step(Input::HandshakeAnswered { peer, handshake: handshake(7) }).len(), 1);
+    }
+    let peer = connect(&mut state);
+    assert!(state.step(Input::HandshakeAnswered { peer, handshake: handshake(7) }).is_empty(), "enough are asked");
+    let outcome = || Err(CommittedFault::OtherBlock.into());
+    assert!(!disconnects(&state.step(Input::BlockChecked { peer, way: Way::Head, outcome: outcome() })));
+    assert!(disconnects(&state.step(Input::BlockChecked { peer, way: Way::Head, outcome: outcome() })));
 }
