@@ -203,6 +203,7 @@ impl RoleActor for ChainActor {
             ("bitcoin_height", status.bitcoin.map_or_else(|| "-".into(), |view| view.height.to_string())),
             ("sync_target", status.sync_target.to_string()),
             ("equivocations", status.equivocations.to_string()),
+            ("proposed", status.proposed.to_string()),
             ("refused_messages", shell.refused_messages.to_string()),
         ];
         match (status.halted, &shell.stuck) {

@@ -35,6 +35,8 @@ pub struct Metrics {
     halted: bool,
     /// Validators seen to sign two things in one place, since the start.
     equivocations_total: u64,
+    /// Committed blocks that this validator proposed, since the start.
+    proposed_blocks_total: u64,
     /// Claims that wait to be put into a block.
     pending_claims: usize,
     /// Height of the Bitcoin block that new claims are judged against; absent until bridge has told.
@@ -60,6 +62,7 @@ impl Default for Metrics {
             producing: false,
             halted: false,
             equivocations_total: 0,
+            proposed_blocks_total: 0,
             pending_claims: 0,
             bitcoin_height: None,
             sync_target: 0,
@@ -83,6 +86,7 @@ impl Metrics {
             producing: status.producing,
             halted: status.halted.is_some(),
             equivocations_total: status.equivocations,
+            proposed_blocks_total: status.proposed,
             pending_claims: status.pending_claims,
             bitcoin_height: status.bitcoin.map(|view| view.height),
             sync_target: status.sync_target,

@@ -19,6 +19,7 @@ use super::state::State;
 #[derive(Clone, Debug)]
 pub(super) struct Committing {
     hash: B256,
+    is_ours: bool,
     head: Head,
     facts: Vec<Fact>,
 }
@@ -57,7 +58,8 @@ impl State {
             el_hash: outcome.el_hash,
             decided_here: candidate.decided_here,
         })));
-        self.committing = Some(Committing { hash, head, facts: outcome.facts.clone() });
+        let is_ours = self.machine.as_ref().is_some_and(|machine| machine.address() == header.proposer);
+        self.committing = Some(Committing { hash, is_ours, head, facts: outcome.facts.clone() });
     }
 
     pub(super) fn on_committed(&mut self, now: Millis, hash: B256, effects: &mut Vec<Effect>) {
@@ -72,6 +74,7 @@ impl State {
         self.missed_slots = self.missed_slots.saturating_add(turns.saturating_sub(1));
         self.latency_millis = Millis(done.head.time.saturating_mul(1_000)).until(now);
         self.latencies.observe(Duration::from_millis(self.latency_millis).as_secs_f64());
+        self.proposed = self.proposed.saturating_add(u64::from(done.is_ours));
         self.committed_at = now;
         self.remember(height, hash);
         self.head = done.head;

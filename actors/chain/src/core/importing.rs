@@ -13,6 +13,10 @@ use super::state::State;
 /// Blocks of batches that wait: two answers of storage's size limit are far below.
 const MAX_IMPORTS: usize = 2_048;
 
+/// A validator with an empty disk sits out the two heights after the newest that it hears of. Below this the chain has just
+/// begun, and so has everybody's disk.
+const LOSS_MARGIN: u64 = 3;
+
 /// A block that waits for its turn.
 #[derive(Debug)]
 pub(super) struct BlockImportRequest {
@@ -36,7 +40,7 @@ impl State {
             return;
         }
         if self.proves(received.height, &received.certificate) {
-            self.sync_target = self.sync_target.max(received.height);
+            self.learn_target(received.height);
             effects.push(Effect::SyncRequired { local: self.head.height, target: self.sync_target });
         } else {
             effects.push(Effect::Note(Note::ImportRefused("its certificate proves nothing".into())));
@@ -58,6 +62,20 @@ impl State {
             self.imports.push_back(BlockImportRequest { block, ticket, started: false });
         }
         self.advance_imports(now, effects);
+    }
+
+    /// Others have committed this height without us.
+    fn learn_target(&mut self, height: u64) {
+        self.sync_target = self.sync_target.max(height);
+        if self.is_fresh && height >= LOSS_MARGIN {
+            self.votes_from = self.sync_target.saturating_add(LOSS_MARGIN);
+        }
+    }
+
+    /// A validator that is behind has nothing to say. One whose disk was lost may have voted at the height that is under
+    /// way, or at the next when its peers were behind: it waits until these are past, and never votes twice.
+    pub(super) const fn may_vote(&self, height: u64) -> bool {
+        height > self.sync_target && height >= self.votes_from
     }
 
     /// Whether the next height comes from outside.

@@ -67,11 +67,13 @@ impl State {
             effects.push(Effect::StartTimer { timer: Timer::HeightStart { height }, at: self.height_start });
             return;
         }
-        if self.is_importing() {
+        if self.is_importing() || !self.may_vote(height) {
             // The line after this one: by then it is here or refused.
             return self.schedule_height(now.after(1), effects);
         }
         let Some(machine) = self.machine.as_mut().filter(|machine| machine.height() < height) else { return };
+        // Nobody votes with it at the first height of a chain that is older.
+        self.is_fresh &= height == 1;
         let run = machine.start_height(height, validators);
         self.round_started = now;
         self.drive(now, run, effects);
@@ -88,7 +90,8 @@ impl State {
         generation: u64,
         effects: &mut Vec<Effect>,
     ) {
-        let open = |machine: &&mut Machine| machine.height() == height && height > self.head.height;
+        let may_vote = self.may_vote(height);
+        let open = |machine: &&mut Machine| machine.height() == height && height > self.head.height && may_vote;
         let Some(machine) = self.machine.as_mut().filter(open) else { return };
         let Some(position) = self.timers.iter().position(|timer| *timer == (timeout, generation)) else { return };
         self.timers.swap_remove(position);
@@ -100,6 +103,9 @@ impl State {
     /// closed: whatever consensus still wanted to say about it would not be logged any more.
     pub(super) fn on_message(&mut self, now: Millis, bytes: &[u8], effects: &mut Vec<Effect>) {
         let far = self.head.height.saturating_add(FAR_HEIGHTS);
+        if !self.may_vote(self.head.height.saturating_add(1)) {
+            return;
+        }
         let Some(machine) = self.machine.as_mut() else { return };
         let refused = |effects: &mut Vec<Effect>, why| effects.push(Effect::Note(Note::MessageRefused(why)));
         let run = match Gossip::decode(bytes) {

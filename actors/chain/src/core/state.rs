@@ -52,6 +52,10 @@ pub struct State {
     pub(super) logged_blocks: Vec<B256>,
     pub(super) recent: BTreeMap<u64, B256>,
     pub(super) sync_target: u64,
+    /// This validator's disk was empty at the start, and it has not committed a block by its own vote since.
+    pub(super) is_fresh: bool,
+    /// Height from which it votes.
+    pub(super) votes_from: u64,
     pub(super) halted: Option<HaltReason>,
     pub(super) committed_at: Millis,
     pub(super) latency_millis: u64,
@@ -60,6 +64,8 @@ pub struct State {
     pub(super) violations: Violations,
     pub(super) missed_slots: u64,
     pub(super) equivocations: u64,
+    /// Committed blocks that we proposed.
+    pub(super) proposed: u64,
 }
 
 /// What a start finds.
@@ -110,6 +116,8 @@ pub struct Status {
     pub latency_millis: u64,
     /// Validators seen to sign twice, since the start.
     pub equivocations: u64,
+    /// Committed blocks that this validator proposed, since the start.
+    pub proposed: u64,
     /// When the head was committed here; 0: before the start.
     pub committed_unix_millis: u64,
     /// What pegs are judged against.
@@ -131,6 +139,8 @@ impl State {
         let mut state = Self {
             committed_at: Millis(0),
             recent: BTreeMap::from([(boot.head.height, boot.head.hash)]),
+            is_fresh: boot.head.height == 0 && boot.log.is_empty(),
+            votes_from: 0,
             head: boot.head,
             ledger: boot.ledger,
             machine,
@@ -155,6 +165,7 @@ impl State {
             violations: Violations::default(),
             missed_slots: 0,
             equivocations: 0,
+            proposed: 0,
             rules: boot.rules,
         };
         let mut effects = vec![Effect::GetBitcoinView];
@@ -192,12 +203,13 @@ impl State {
             hash: self.head.hash,
             slot: self.head.slot,
             el_hash: self.head.el_hash,
-            producing: self.machine.is_some() && self.halted.is_none(),
+            producing: self.machine.is_some() && self.halted.is_none() && self.may_vote(self.head.height.saturating_add(1)),
             round: self.machine.as_ref().and_then(Machine::round),
             pending_claims: self.pending.len(),
             missed_slots: self.missed_slots,
             latency_millis: self.latency_millis,
             equivocations: self.equivocations,
+            proposed: self.proposed,
             committed_unix_millis: self.committed_at.0,
             bitcoin: self.bitcoin,
             sync_target: self.sync_target,

@@ -5,6 +5,7 @@ mod codec;
 mod crashes;
 pub(crate) mod fixtures;
 mod imports;
+mod losses;
 mod pegs;
 mod proposals;
 mod rules;
