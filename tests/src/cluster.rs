@@ -37,6 +37,8 @@ pub struct Options {
     pub join: Option<Join>,
     /// Make what is missing of a chain of its own (`up --dev`), or start what is there (`up`).
     pub dev: bool,
+    /// The first of the three ports that are in the configuration of what is there; none: free ones.
+    pub port_base: Option<u16>,
 }
 
 /// A chain that others run.
@@ -50,7 +52,7 @@ pub struct Join {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None, join: None, dev: true }
+        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None, join: None, dev: true, port_base: None }
     }
 }
 
@@ -102,7 +104,7 @@ impl Alys {
             Some(path) => Folder::Kept(path.clone()),
             None => Folder::Temporary(temporary_folder()?),
         };
-        let eth_port = free_port()?;
+        let eth_port = options.port_base.map_or_else(free_port, Ok)?;
         let mut arguments = vec!["up".to_owned(), format!("--data-dir={}", folder.path().display())];
         arguments.extend(match &options.join {
             Some(join) => vec![format!("--join={}", join.spec_file.display()), format!("--bootnode={}", join.bootnode)],
@@ -113,11 +115,14 @@ impl Alys {
                 format!("--slot-millis={}", options.slot_millis),
             ],
         });
-        let mut set = vec![
-            format!("engine.rpc.listen=127.0.0.1:{eth_port}"),
-            format!("stream.listen=127.0.0.1:{}", free_port()?),
-            format!("network.listen=[\"/ip4/127.0.0.1/tcp/{}\"]", free_port()?),
-        ];
+        let mut set = Vec::new();
+        if options.port_base.is_none() {
+            set.extend([
+                format!("engine.rpc.listen=127.0.0.1:{eth_port}"),
+                format!("stream.listen=127.0.0.1:{}", free_port()?),
+                format!("network.listen=[\"/ip4/127.0.0.1/tcp/{}\"]", free_port()?),
+            ]);
+        }
         set.extend(options.set);
         for value in set {
             arguments.extend(["--set".to_owned(), value]);

@@ -10,7 +10,7 @@ use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, wait};
 use alys_tests::demo::Demonstration;
 use alys_tests::ethereum::random_key;
-use alys_tests::full_node::FullNode;
+use alys_tests::node::Node;
 use alys_tests::peg;
 use eyre::ensure;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn a_full_node_joins_late_follows_by_gossip_and_has_the_same_state() -> ey
     Demonstration::new(&bitcoind, &validator, confirmations, |_step| {}).run().await?;
     let past = validator.head().await?.height;
 
-    let mut node = FullNode::join(&bitcoind, &validator, &validator.data_dir().join("chain.toml")).await?;
+    let mut node = Node::join(&bitcoind, &validator, &validator.data_dir().join("chain.toml")).await?;
     reached(&node, past).await?;
     let sync = node.row(Role::Sync)?;
     ensure!(sync.count("imported")? >= past, "the past came from nowhere: {sync:?}");
@@ -74,7 +74,7 @@ async fn a_node_with_another_specification_is_turned_away() -> eyre::Result<()> 
     let other_spec = validator.data_dir().join("other.toml");
     std::fs::write(&other_spec, changed)?;
 
-    let stranger = FullNode::join(&bitcoind, &validator, &other_spec).await?;
+    let stranger = Node::join(&bitcoind, &validator, &other_spec).await?;
     // Either side may see the other's genesis first, and bans.
     wait("one of them to refuse the other", PATIENCE, async || {
         let bans = validator.status_field(Role::Network, "bans").await?;
@@ -91,13 +91,13 @@ async fn a_node_with_another_specification_is_turned_away() -> eyre::Result<()> 
     Ok(())
 }
 
-async fn reached(node: &FullNode, height: u64) -> eyre::Result<()> {
+async fn reached(node: &Node, height: u64) -> eyre::Result<()> {
     node.wait_row(Role::Chain, &format!("the full node at height {height}"), |row| Ok(row.count("height")? >= height)).await?;
     Ok(())
 }
 
 /// Blocks come by gossip and are committed: sync, which only fills gaps, brings fewer than there are.
-async fn follows_by_gossip(node: &FullNode) -> eyre::Result<()> {
+async fn follows_by_gossip(node: &Node) -> eyre::Result<()> {
     let sync = node
         .wait_row(Role::Sync, "sync to be done", |row| Ok(row.status.get("phase").is_some_and(|phase| phase == "idle")))
         .await?;
@@ -117,7 +117,7 @@ async fn deposit(bitcoind: &Bitcoind, validator: &Alys, owner: Address, confirma
 }
 
 /// The deposit is on both sides, whole.
-async fn same_balance(validator: &Alys, node: &FullNode, owner: Address) -> eyre::Result<()> {
+async fn same_balance(validator: &Alys, node: &Node, owner: Address) -> eyre::Result<()> {
     let whole = U256::from(DEPOSIT.to_wei().0);
     for (who, ethereum) in [("the validator", validator.ethereum()), ("the full node", node.ethereum())] {
         let what = format!("{who} to have minted the deposit");
@@ -130,7 +130,7 @@ async fn same_balance(validator: &Alys, node: &FullNode, owner: Address) -> eyre
 }
 
 /// The same block in every field, state root and receipts included. Its beacon root is the consensus hash of the block before.
-async fn same_block(validator: &Alys, node: &FullNode, height: u64) -> eyre::Result<()> {
+async fn same_block(validator: &Alys, node: &Node, height: u64) -> eyre::Result<()> {
     let question = json!([format!("{height:#x}"), false]);
     let ours: Value = validator.ethereum().call("eth_getBlockByNumber", question.clone()).await?;
     let theirs: Value = node.ethereum().call("eth_getBlockByNumber", question).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use alys_proto::Role;
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::cluster::{Alys, Options, signal, wait};
-use alys_tests::full_node::{FullNode, Shown};
+use alys_tests::node::{Node, Shown};
 use eyre::{OptionExt as _, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Blocks that the full node lacks.
 const PAST: u64 = 60;
 
-fn workers(node: &FullNode) -> eyre::Result<Vec<Shown>> {
+fn workers(node: &Node) -> eyre::Result<Vec<Shown>> {
     Ok(node.rows()?.into_iter().filter(|row| row.role == Role::Sync.name() && row.pid > 0).collect())
 }
 
@@ -27,7 +27,7 @@ async fn three_workers_bring_a_full_node_to_the_head_though_the_leader_and_a_wor
 
     let set = ["supervision.role.sync.instances=3", "sync.batch_blocks=1", "sync.window=4"].map(str::to_owned).to_vec();
     let spec_file = validator.data_dir().join("chain.toml");
-    let mut node = FullNode::begin(&bitcoind, &validator, &spec_file, set).await?;
+    let mut node = Node::begin(&bitcoind, &validator, &spec_file, set).await?;
     let before = wait("the three to be at work", PATIENCE, async || {
         let all = workers(&node)?;
         let leader = all.iter().find(|row| row.instance == "sync");
@@ -53,7 +53,7 @@ async fn three_workers_bring_a_full_node_to_the_head_though_the_leader_and_a_wor
 }
 
 /// The same block in every field, state root and receipts included.
-async fn same_block(validator: &Alys, node: &FullNode, height: u64) -> eyre::Result<()> {
+async fn same_block(validator: &Alys, node: &Node, height: u64) -> eyre::Result<()> {
     let question = json!([format!("{height:#x}"), false]);
     let ours: Value = validator.ethereum().call("eth_getBlockByNumber", question.clone()).await?;
     let theirs: Value = node.ethereum().call("eth_getBlockByNumber", question).await?;

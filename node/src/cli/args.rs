@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
+use super::testnet::TestnetArgs;
 use crate::debug::args::Debug;
 use crate::io::table::Output;
 use crate::prepare::keys::Kind;
@@ -79,6 +80,8 @@ pub enum Command {
     /// Make keys, or show their public halves
     #[command(subcommand)]
     Keys(Keys),
+    /// Make a test chain of several validators on this host: a folder for each, which `alys up --data-dir` starts
+    Testnet(TestnetArgs),
     /// Write what systemd or Kubernetes needs to run a node, from one topology file
     #[command(subcommand)]
     Generate(Generate),

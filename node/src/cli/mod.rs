@@ -12,6 +12,7 @@ pub(crate) mod pegs;
 mod place;
 mod role;
 pub(crate) mod status;
+pub mod testnet;
 mod up;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),
         Command::Config(args) => configure::run(&place, &args),
         Command::Keys(args) => keys::run(&place, &args),
+        Command::Testnet(args) => testnet::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Version { output } => version(output),
         Command::Completions { shell } => {

@@ -1,5 +1,6 @@
 //! What `alys up` makes on its first run: with `--dev` a whole test chain with its keys, certificates and configuration,
-//! with `--join` a full node of a chain that others run ([`join`]).
+//! with `--join` a full node of a chain that others run ([`join`]); and what `alys testnet` makes: a test chain of several
+//! validators ([`testnet`]).
 //!
 //! Everything is made once; what is there is kept. The configuration is written last, so a run that was cut short is
 //! completed by the next one.
@@ -7,17 +8,22 @@
 pub mod files;
 pub mod join;
 pub mod keys;
+pub mod testnet;
 pub mod tls;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use alloy_primitives::B256;
 use alys_blocks::ChainSpec;
 use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
 
 use crate::failure::{Failure, OrFail as _, Outcome};
 use files::Made;
 use keys::{Kind, Secret};
+
+const VALIDATOR_KEY: &str = "keys/validator.key";
+const NETWORK_KEY: &str = "network/p2p.key";
 
 /// The test chain that is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,24 +55,15 @@ pub fn member_name(number: u32) -> String {
 pub fn dev(data_dir: &Path, chain: &DevChain) -> Outcome<Vec<Made>> {
     let mut made = Vec::new();
     let authority = own_cluster(data_dir, &mut made)?;
-    for number in 1..=chain.members {
-        let name = member_name(number);
-        authority.write(&data_dir.join("tls"), &name, &name, &[], &mut made)?;
-    }
     let spec_file = data_dir.join("chain.toml");
     // Keys of a chain that exists are never made anew: they would be other keys.
     let spec_exists = spec_file.exists();
-    let validator = key(data_dir, "keys/validator.key", Kind::Validator, spec_exists, &mut made)?.validator();
-    key(data_dir, "network/p2p.key", Kind::Network, false, &mut made)?;
+    let validator = key(data_dir, VALIDATOR_KEY, Kind::Validator, spec_exists, &mut made)?.validator();
+    key(data_dir, NETWORK_KEY, Kind::Network, false, &mut made)?;
     key(data_dir, "keys/evm.key", Kind::Evm, false, &mut made)?;
-    let mut members = Vec::new();
-    for number in 1..=chain.members {
-        let name = member_name(number);
-        let public_key = key(data_dir, &format!("keys/{name}.key"), Kind::Governance, spec_exists, &mut made)?.federation()?;
-        members.push(FederationMember { name, public_key });
-    }
+    let members = federation(data_dir, chain.members, spec_exists, &authority, &mut made)?;
     if !spec_exists {
-        let spec = specification(chain, validator, members)?;
+        let spec = specification(chain, vec![validator], members)?;
         files::public(&spec_file, &spec.to_toml().or_bug("the specification is not TOML")?)?;
         made.push(Made { what: "chain specification".into(), path: spec_file });
     }
@@ -75,6 +72,23 @@ pub fn dev(data_dir: &Path, chain: &DevChain) -> Outcome<Vec<Made>> {
         made.push(Made { what: "configuration".into(), path: config_file });
     }
     Ok(made)
+}
+
+/// The members of the federation, whose governance nodes run in this data directory: their certificates and keys.
+fn federation(
+    data_dir: &Path,
+    count: u32,
+    must_exist: bool,
+    authority: &tls::Authority,
+    made: &mut Vec<Made>,
+) -> Outcome<Vec<FederationMember>> {
+    let member = |number| {
+        let name = member_name(number);
+        authority.write(&data_dir.join("tls"), &name, &name, &[], made)?;
+        let public_key = key(data_dir, &format!("keys/{name}.key"), Kind::Governance, must_exist, made)?.federation()?;
+        Ok(FederationMember { name, public_key })
+    };
+    (1..=count).map(member).collect()
 }
 
 /// The data directory and what the processes of one cluster know each other by.
@@ -101,7 +115,7 @@ fn key(data_dir: &Path, file: &str, kind: Kind, must_exist: bool, made: &mut Vec
     Secret::read(kind, &path)
 }
 
-fn specification(chain: &DevChain, validator: alloy_primitives::B256, members: Vec<FederationMember>) -> Outcome<ChainSpec> {
+fn specification(chain: &DevChain, validators: Vec<B256>, members: Vec<FederationMember>) -> Outcome<ChainSpec> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).or_configuration("the clock of this host is before 1970")?.as_secs();
     let slot = (chain.slot_millis / 1_000).max(1);
     let spec = ChainSpec {
@@ -109,7 +123,7 @@ fn specification(chain: &DevChain, validator: alloy_primitives::B256, members: V
         chain_id: chain.chain_id,
         genesis_time: now.checked_sub(now.checked_rem(slot).unwrap_or(0)).unwrap_or(now),
         slot_millis: chain.slot_millis,
-        validators: vec![validator],
+        validators,
         bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: chain.confirmations, start_height: 0 },
         federation: FederationSpec { threshold: chain.threshold, members },
         peg: PegSpec::default(),

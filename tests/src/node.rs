@@ -1,5 +1,5 @@
-//! A second cluster of real processes, started as an operator joins a chain (`alys up --join`). A process can look into
-//! one mesh only, and that is the validator's: here everything is asked through `alys status -o json` and the Eth JSON-RPC.
+//! A node of real processes beside others. A process can look into one mesh only, so everything is asked as people ask it:
+//! through `alys status -o json` and the Eth JSON-RPC.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,12 +41,17 @@ impl Shown {
     }
 }
 
-/// A running `alys up --join`.
-pub struct FullNode {
+/// A running `alys up`.
+pub struct Node {
     alys: Alys,
 }
 
-impl FullNode {
+impl Node {
+    /// One that has been started.
+    pub const fn of(alys: Alys) -> Self {
+        Self { alys }
+    }
+
     /// Joins the chain of a specification through a running validator, and waits until every role works.
     pub async fn join(bitcoind: &Bitcoind, validator: &Alys, spec_file: &Path) -> eyre::Result<Self> {
         let node = Self::begin(bitcoind, validator, spec_file, Vec::new()).await?;
@@ -63,11 +68,11 @@ impl FullNode {
 
     /// Waits until every role works.
     pub async fn wait_working(&self) -> eyre::Result<()> {
-        let working = wait("the full node's roles", Duration::from_secs(30), async || {
+        let working = wait("the node's roles", Duration::from_secs(30), async || {
             let rows = self.rows()?;
-            Ok(rows.iter().all(|row| row.health == "ready" || row.health == "degraded").then_some(()))
+            Ok(rows.iter().all(|row| ["ready", "degraded", "running"].contains(&row.health.as_str())).then_some(()))
         });
-        working.await.wrap_err_with(|| format!("log of `alys up --join`:\n{}", self.alys.log_tail()))
+        working.await.wrap_err_with(|| format!("log of `alys up`:\n{}", self.alys.log_tail()))
     }
 
     /// Every role.
@@ -99,6 +104,40 @@ impl FullNode {
         let row = self.row(role)?;
         signal(row.pid, Signal::KILL)?;
         Ok(row)
+    }
+
+    /// Kills every process with SIGKILL, as a power cut does.
+    pub fn kill_all(&mut self) -> eyre::Result<()> {
+        let pids: Vec<u32> = self.rows()?.into_iter().map(|row| row.pid).filter(|pid| *pid > 0).collect();
+        // Its parent first: it must not start any again.
+        self.alys.kill_parent()?;
+        for pid in pids {
+            // With their parent gone some have ended.
+            let _ended = signal(pid, Signal::KILL);
+        }
+        Ok(())
+    }
+
+    /// Height of its head, as wallets see it.
+    pub async fn height(&self) -> eyre::Result<u64> {
+        self.alys.ethereum().height().await
+    }
+
+    /// Where deposits go.
+    pub fn federation_address(&self) -> eyre::Result<bitcoin::Address> {
+        let shown: serde_json::Value = serde_json::from_str(&self.alys.succeed(&["peg-in", "address", "-o", "json"])?)?;
+        let address = shown.get("address").and_then(serde_json::Value::as_str).ok_or_eyre("no address")?;
+        Ok(address.parse::<bitcoin::Address<_>>()?.assume_checked())
+    }
+
+    /// Folder of its files.
+    pub fn home(&self) -> &Path {
+        self.alys.data_dir()
+    }
+
+    /// Fails when any process has panicked, also one that was caught.
+    pub fn ensure_no_panic(&self) -> eyre::Result<()> {
+        self.alys.ensure_no_panic()
     }
 
     /// The wallet's side.

@@ -1,0 +1,79 @@
+//! Four validators of one chain, each a cluster of real processes of its own, over libp2p: turns, one of them lost, too many
+//! lost, a disk lost, all of them killed at once.
+#![allow(missing_docs)]
+
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use alys_proto::{Role, Sats};
+use alys_tests::bitcoind::Bitcoind;
+use alys_tests::ethereum::random_key;
+use alys_tests::peg;
+use alys_tests::validators::Validators;
+use bitcoin::Amount;
+use eyre::ensure;
+
+const CONFIRMATIONS: u32 = 2;
+const DEPOSIT: Sats = Sats(10_000_000);
+const PATIENCE: Duration = Duration::from_secs(90);
+const SLOT: Duration = Duration::from_secs(1);
+const ALL: [usize; 4] = [0, 1, 2, 3];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_validators_make_one_chain_as_long_as_three_of_them_live() -> eyre::Result<()> {
+    let bitcoind = Bitcoind::start().await?;
+    bitcoind.mine_coins().await?;
+    let mut net = Validators::start(&bitcoind, 4, CONFIRMATIONS, &[])?;
+    for node in &net.nodes {
+        node.wait_working().await?;
+    }
+    net.wait_height(&ALL, 8, PATIENCE).await?;
+    all_take_turns(&net).await?;
+    net.ensure_same_block(&ALL, 8).await?;
+
+    let owner = random_key();
+    deposited(&bitcoind, &net, owner.address()).await?;
+
+    net.nodes[3].kill_all()?;
+    let went_on = net.highest().await + 6;
+    net.wait_height(&[0, 1, 2], went_on, PATIENCE).await?;
+
+    net.nodes[2].kill_all()?;
+    stands_still(&net, &[0, 1]).await?;
+    net.nodes[2].resume().await?;
+    let resumed = net.highest().await + 4;
+    net.wait_height(&[0, 1, 2], resumed, PATIENCE).await?;
+    net.nodes[3].resume().await?;
+    net.wait_height(&ALL, resumed + 2, PATIENCE).await?;
+    net.ensure_same_block(&ALL, resumed).await?;
+    Ok(())
+}
+
+/// Each validator has proposed more than once: the turn of each comes round in as many slots as there are validators.
+async fn all_take_turns(net: &Validators) -> eyre::Result<()> {
+    for node in &net.nodes {
+        node.wait_row(Role::Chain, "its second turn", |row| Ok(row.count("proposed")? >= 2)).await?;
+    }
+    Ok(())
+}
+
+/// A deposit is minted on every validator, once.
+async fn deposited(bitcoind: &Bitcoind, net: &Validators, to: Address) -> eyre::Result<()> {
+    let federation = net.nodes[0].federation_address()?;
+    bitcoind.deposit(&federation, Amount::from_sat(DEPOSIT.0), to.as_slice()).await?;
+    bitcoind.mine(CONFIRMATIONS.into()).await?;
+    net.wait_balance(to, peg::wei(DEPOSIT), PATIENCE).await
+}
+
+/// No block without more than two thirds. That nothing happens can only be seen by waiting.
+async fn stands_still(net: &Validators, nodes: &[usize]) -> eyre::Result<()> {
+    // One that they have voted on already may still come.
+    tokio::time::sleep(SLOT * 2).await;
+    let before = net.highest().await;
+    tokio::time::sleep(SLOT * 5).await;
+    for node in nodes {
+        let height = net.nodes[*node].height().await?;
+        ensure!(height <= before, "two of four validators have made block {height}");
+    }
+    Ok(())
+}
