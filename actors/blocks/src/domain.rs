@@ -39,7 +39,8 @@ impl ChainDomain {
         self.root("alys/proposal/1", proposal)
     }
 
-    fn root<T: TreeHash>(&self, tag: &str, object: &T) -> B256 {
+    /// The hash of an object of one kind; each kind has a tag of its own.
+    pub fn root<T: TreeHash>(&self, tag: &str, object: &T) -> B256 {
         // The tag is hashed first, so tags of different length cannot run into what follows.
         let digest = Sha256::new()
             .chain_update(Sha256::digest(tag))
