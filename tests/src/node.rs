@@ -150,6 +150,11 @@ impl Node {
         self.alys.stop()
     }
 
+    /// Starts it again with the same command, and does not wait.
+    pub fn launch(&mut self) -> eyre::Result<()> {
+        self.alys.launch()
+    }
+
     /// Starts it again with the same command.
     pub async fn resume(&mut self) -> eyre::Result<()> {
         self.alys.launch()?;

@@ -49,6 +49,40 @@ async fn four_validators_make_one_chain_as_long_as_three_of_them_live() -> eyre:
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_disk_and_a_power_cut_everywhere_lose_no_block() -> eyre::Result<()> {
+    let bitcoind = Bitcoind::start().await?;
+    let mut net = Validators::start(&bitcoind, 4, CONFIRMATIONS, &[])?;
+    net.wait_height(&ALL, 6, PATIENCE).await?;
+
+    let lost = &mut net.nodes[3];
+    lost.kill_all()?;
+    for data in ["storage", "engine"] {
+        std::fs::remove_dir_all(lost.home().join(data))?;
+    }
+    lost.resume().await?;
+    lost.wait_row(Role::Chain, "the validator without a disk to propose again", |row| Ok(row.count("proposed")? >= 1)).await?;
+    for node in &net.nodes {
+        ensure!(node.row(Role::Chain)?.count("equivocations")? == 0, "somebody voted twice:\n{}", net.show());
+    }
+    let before = net.highest().await;
+    net.ensure_same_block(&ALL, before - 2).await?;
+
+    for node in &mut net.nodes {
+        node.kill_all()?;
+    }
+    for node in &mut net.nodes {
+        node.launch()?;
+    }
+    net.wait_height(&ALL, before + 4, PATIENCE).await?;
+    net.ensure_same_block(&ALL, before).await?;
+    for node in &net.nodes {
+        ensure!(node.row(Role::Chain)?.count("equivocations")? == 0, "somebody voted twice:\n{}", net.show());
+        node.ensure_no_panic()?;
+    }
+    Ok(())
+}
+
 /// Each validator has proposed more than once: the turn of each comes round in as many slots as there are validators.
 async fn all_take_turns(net: &Validators) -> eyre::Result<()> {
     for node in &net.nodes {
