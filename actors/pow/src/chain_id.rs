@@ -8,11 +8,12 @@
 //! |---|---|---|
 //! | 1 to 4, and any below 2^16 | 0 | a Bitcoin block of old |
 //! | `001` on top (BIP 9) | 0x2000 to 0x3fff | Bitcoin today; bits 13 to 28 are signals, or rolled as a nonce (BIP 320) |
+//! | `01` on top | 0x4000 to 0x7fff | legal in Bitcoin, without meaning |
 //! | negative | 0x8000 and above | never in Bitcoin since BIP 34, harmless elsewhere |
 //! | a chain's number × 2^16 + … | the number | a block of that chain |
 //!
 //! Every version of a parent is legal except one that carries our number. So that no Bitcoin block can carry it by chance,
-//! our number is not taken from the ranges of the first three lines.
+//! our number is not taken from the ranges of the lines above the last.
 
 use bitcoin::block::Version;
 
