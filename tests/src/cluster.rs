@@ -39,6 +39,17 @@ pub struct Options {
     pub dev: bool,
     /// The first of the three ports that are in the configuration of what is there; none: free ones.
     pub port_base: Option<u16>,
+    /// Run on this host of a lab.
+    pub host: Option<Host>,
+}
+
+/// A host of a lab.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its network namespace.
+    pub namespace: String,
+    /// Its address.
+    pub address: String,
 }
 
 /// A chain that others run.
@@ -52,7 +63,16 @@ pub struct Join {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { confirmations: 3, slot_millis: 1_000, set: Vec::new(), data_dir: None, join: None, dev: true, port_base: None }
+        Self {
+            confirmations: 3,
+            slot_millis: 1_000,
+            set: Vec::new(),
+            data_dir: None,
+            join: None,
+            dev: true,
+            port_base: None,
+            host: None,
+        }
     }
 }
 
@@ -63,6 +83,7 @@ pub struct Alys {
     arguments: Vec<String>,
     cluster: Option<Cluster>,
     ethereum: Ethereum,
+    host: Option<Host>,
 }
 
 enum Folder {
@@ -123,12 +144,17 @@ impl Alys {
                 format!("network.listen=[\"/ip4/127.0.0.1/tcp/{}\"]", free_port()?),
             ]);
         }
+        let address = options.host.as_ref().map_or("127.0.0.1", |host| &host.address);
+        if options.host.is_some() {
+            set.push(format!("engine.rpc.listen={address}:{eth_port}"));
+        }
+        let ethereum = Ethereum::new(&format!("http://{address}:{eth_port}"))?;
         set.extend(options.set);
         for value in set {
             arguments.extend(["--set".to_owned(), value]);
         }
-        let ethereum = Ethereum::new(&format!("http://127.0.0.1:{eth_port}"))?;
-        let mut alys = Self { process: None, folder, arguments, cluster: None, ethereum };
+        let host = options.host;
+        let mut alys = Self { process: None, folder, arguments, cluster: None, ethereum, host };
         alys.launch()?;
         Ok(alys)
     }
@@ -151,7 +177,16 @@ impl Alys {
             std::fs::create_dir_all(self.folder.path())?;
             std::fs::File::create(self.folder.path().join("up.log"))
         })?;
-        let process = Command::new(binary("alys")?)
+        let mut command = match &self.host {
+            Some(host) => {
+                let mut command = Command::new("nsenter");
+                // It becomes the program: the process id stays the same.
+                command.arg(format!("--net=/run/netns/{}", host.namespace)).arg(binary("alys")?);
+                command
+            }
+            None => Command::new(binary("alys")?),
+        };
+        let process = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bitcoind::Bitcoind;
-use crate::cluster::{Alys, Options, binary, temporary_folder, wait};
+use crate::cluster::{Alys, Host, Options, binary, temporary_folder, wait};
+use crate::lab::{Lab, address, forward, own_address};
 use crate::node::Node;
 
 /// What `alys testnet` leaves between the ports of two validators.
 const PORTS_EACH: u16 = 10;
+
+const BITCOIND_PORT: u16 = 18_443;
 
 /// The validators, in the order of the specification.
 pub struct Validators {
@@ -29,6 +32,27 @@ impl Validators {
     /// Makes a chain of so many validators with slots of a second, and starts them all; with settings over the defaults.
     /// Does not wait.
     pub fn start(bitcoind: &Bitcoind, count: u16, confirmations: u32, settings: &[String]) -> eyre::Result<Self> {
+        let settings = [&bitcoind_settings(bitcoind, &bitcoind.url()), settings].concat();
+        Self::make(count, Vec::new(), confirmations, &settings)
+    }
+
+    /// The same with one validator on each host of a lab.
+    pub async fn spread(
+        lab: &Lab,
+        hosts: &[&str],
+        bitcoind: &Bitcoind,
+        confirmations: u32,
+        settings: &[String],
+    ) -> eyre::Result<Self> {
+        let bitcoin = format!("{}:{BITCOIND_PORT}", own_address());
+        forward(bitcoin.parse()?, bitcoind.url().trim_start_matches("http://").parse()?).await?;
+        let settings = [&bitcoind_settings(bitcoind, &format!("http://{bitcoin}")), settings].concat();
+        let host = |(number, name): (u8, &&str)| Host { namespace: lab.namespace(name), address: address(number) };
+        let hosts: Vec<Host> = (0..).zip(hosts).map(host).collect();
+        Self::make(u16::try_from(hosts.len())?, hosts, confirmations, &settings)
+    }
+
+    fn make(count: u16, hosts: Vec<Host>, confirmations: u32, settings: &[String]) -> eyre::Result<Self> {
         let folder = temporary_folder()?;
         let first_port = free_ports(count * PORTS_EACH)?;
         let home = folder.path().join("net");
@@ -36,6 +60,7 @@ impl Validators {
             .arg("testnet")
             .arg(&home)
             .args([format!("--validators={count}"), format!("--port-base={first_port}")])
+            .args(hosts.iter().map(|host| format!("--host={}", host.address)))
             .args(["--slot-millis=1000".to_owned(), format!("--confirmations={confirmations}")])
             .output()?;
         ensure!(made.status.success(), "`alys testnet` says {}", String::from_utf8_lossy(&made.stderr));
@@ -45,9 +70,10 @@ impl Validators {
                 dev: false,
                 port_base: Some(first_port + (number - 1) * PORTS_EACH),
                 set: settings.to_vec(),
+                host: hosts.get(usize::from(number - 1)).cloned(),
                 ..Options::default()
             };
-            Ok(Node::of(Alys::start(bitcoind, options)?))
+            Ok(Node::of(Alys::start_alone(options)?))
         };
         let nodes = (1..=count).map(start).collect::<eyre::Result<_>>()?;
         Ok(Self { nodes, _folder: folder })
@@ -107,4 +133,8 @@ impl Validators {
         let row = |node: &Node| node.row(Role::Chain).map_or_else(|cause| cause.to_string(), |row| format!("{:?}", row.status));
         self.nodes.iter().map(row).collect::<Vec<_>>().join("\n")
     }
+}
+
+fn bitcoind_settings(bitcoind: &Bitcoind, url: &str) -> Vec<String> {
+    vec![format!("bridge.bitcoind.url={url}"), format!("bridge.bitcoind.cookie_file={}", bitcoind.cookie_file().display())]
 }

@@ -1,13 +1,14 @@
 //! Four validators of one chain, each a cluster of real processes of its own, over libp2p: turns, one of them lost, too many
-//! lost, a disk lost, all of them killed at once.
+//! lost, a disk lost, all of them killed at once, a partition.
 #![allow(missing_docs)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use alys_proto::{Role, Sats};
 use alys_tests::bitcoind::Bitcoind;
 use alys_tests::ethereum::random_key;
+use alys_tests::lab::{self, Weather};
 use alys_tests::peg;
 use alys_tests::validators::Validators;
 use bitcoin::Amount;
@@ -17,6 +18,8 @@ const CONFIRMATIONS: u32 = 2;
 const DEPOSIT: Sats = Sats(10_000_000);
 const PATIENCE: Duration = Duration::from_secs(90);
 const SLOT: Duration = Duration::from_secs(1);
+/// The design's figure.
+const AFTER_A_PARTITION: Duration = Duration::from_secs(10);
 const ALL: [usize; 4] = [0, 1, 2, 3];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,6 +82,37 @@ async fn a_lost_disk_and_a_power_cut_everywhere_lose_no_block() -> eyre::Result<
     for node in &net.nodes {
         ensure!(node.row(Role::Chain)?.count("equivocations")? == 0, "somebody voted twice:\n{}", net.show());
         node.ensure_no_panic()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_halves_make_no_block_and_go_on_within_ten_seconds_of_meeting_again() -> eyre::Result<()> {
+    let hosts = ["a", "b", "c", "d"];
+    let test = "two_halves_make_no_block_and_go_on_within_ten_seconds_of_meeting_again";
+    let Some(lab) = lab::enter(test, &hosts).await? else { return Ok(()) };
+    let bitcoind = Bitcoind::start().await?;
+    let net = Validators::spread(&lab, &hosts, &bitcoind, CONFIRMATIONS, &[]).await?;
+    net.wait_height(&ALL, 5, PATIENCE).await?;
+    // Short, and so long that packets are repeated at intervals of many seconds.
+    for parted in [5, 40] {
+        for host in ["a", "b"] {
+            lab.between(host, &["c", "d"], Weather::BLACK_HOLE)?;
+        }
+        stands_still(&net, &ALL).await?;
+        tokio::time::sleep(SLOT * parted).await;
+        let before = net.highest().await;
+        lab.heal();
+        let healed = Instant::now();
+        net.wait_height(&ALL, before + 1, PATIENCE).await?;
+        let took = healed.elapsed();
+        println!("parted for {parted} s and more: the next block {:.1} s after", took.as_secs_f64());
+        ensure!(took < AFTER_A_PARTITION, "the next block came {took:?} after the halves met again");
+        net.wait_height(&ALL, before + 4, PATIENCE).await?;
+        net.ensure_same_block(&ALL, before + 1).await?;
+    }
+    for node in &net.nodes {
+        ensure!(node.row(Role::Chain)?.count("equivocations")? == 0, "somebody voted twice:\n{}", net.show());
     }
     Ok(())
 }

@@ -80,7 +80,7 @@ pub enum Command {
     /// Make keys, or show their public halves
     #[command(subcommand)]
     Keys(Keys),
-    /// Make a test chain of several validators on this host: a folder for each, which `alys up --data-dir` starts
+    /// Make a test chain of several validators: a folder for each, which `alys up --data-dir` starts
     Testnet(TestnetArgs),
     /// Write what systemd or Kubernetes needs to run a node, from one topology file
     #[command(subcommand)]

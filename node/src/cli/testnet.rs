@@ -1,5 +1,6 @@
 //! `alys testnet`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -29,6 +30,9 @@ pub struct TestnetArgs {
     /// Bitcoin confirmations of a deposit or payout
     #[arg(long, value_name = "BLOCKS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub confirmations: u32,
+    /// Address of the host that a validator will run on, one for each in their order [default: all on this host]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Vec<IpAddr>,
     /// First of three ports of the first validator: Eth JSON-RPC, governance gRPC, peer-to-peer. The next has its own ten further on
     #[arg(long, value_name = "PORT", default_value_t = 21_000)]
     pub port_base: u16,
@@ -37,7 +41,8 @@ pub struct TestnetArgs {
 pub(super) fn run(args: &TestnetArgs) -> Outcome {
     let TestnetArgs { members, threshold, slot_millis, confirmations, .. } = *args;
     let chain = DevChain { members, threshold, slot_millis, confirmations, ..DevChain::default() };
-    let made = make(&args.folder, &Testnet { chain, validators: args.validators, port_base: args.port_base })?;
+    let made =
+        make(&args.folder, &Testnet { chain, validators: args.validators, hosts: args.host.clone(), port_base: args.port_base })?;
     for (data_dir, _) in &made {
         print(&format!("alys up --data-dir {}\n", data_dir.display()));
     }

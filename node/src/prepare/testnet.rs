@@ -1,13 +1,15 @@
-//! What `alys testnet` makes: a folder for each validator of one test chain, all on this host, each with the addresses of the
-//! others. The governance nodes run beside the first validator.
+//! What `alys testnet` makes: a folder for each validator of one test chain, on this host or each on its own, with the
+//! addresses of the others. The governance nodes run beside the first validator.
 //!
 //! The folders are made at once or not at all: half a set of validators is no chain.
 
 use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::B256;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 
 use super::files::{self, Made};
 use super::keys::Kind;
@@ -24,6 +26,8 @@ pub struct Testnet {
     pub chain: DevChain,
     /// How many.
     pub validators: u16,
+    /// Where each of them will run; empty: all on this host.
+    pub hosts: Vec<IpAddr>,
     /// First port of the first one: Eth JSON-RPC, governance gRPC, peer-to-peer; ten further on, those of the second.
     pub port_base: u16,
 }
@@ -39,6 +43,9 @@ struct Validator {
 pub fn make(folder: &Path, net: &Testnet) -> Outcome<Vec<(PathBuf, Vec<Made>)>> {
     if net.validators == 0 || net.validators > 256 {
         return Err(Failure::usage("a chain has between 1 and 256 validators"));
+    }
+    if !net.hosts.is_empty() && net.hosts.len() != usize::from(net.validators) {
+        return Err(Failure::usage(format!("--host names {} hosts for {} validators", net.hosts.len(), net.validators)));
     }
     if u32::from(net.port_base) + u32::from(net.validators) * u32::from(PORTS_EACH) > u32::from(u16::MAX) {
         return Err(Failure::usage(format!("--port-base {} leaves no room for the ports of all", net.port_base)));
@@ -79,8 +86,7 @@ fn validators(folder: &Path, net: &Testnet) -> Outcome<Vec<(PathBuf, Vec<Made>)>
         let public_key = key(&data_dir, VALIDATOR_KEY, Kind::Validator, false, &mut made)?.validator();
         key(&data_dir, "keys/evm.key", Kind::Evm, false, &mut made)?;
         let peer = key(&data_dir, NETWORK_KEY, Kind::Network, false, &mut made)?.public()?;
-        let address = format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", ports(net, number).2);
-        let address = address.parse().or_bug("an address that is none")?;
+        let address = listen(net, number).with(Protocol::P2p(peer.parse().or_bug("a peer id that is none")?));
         if number == 1 {
             members = federation(&data_dir, net.chain.members, false, &authority, &mut made)?;
         }
@@ -104,6 +110,12 @@ fn validators(folder: &Path, net: &Testnet) -> Outcome<Vec<(PathBuf, Vec<Made>)>
     Ok(all)
 }
 
+/// Where a validator listens for its peers.
+fn listen(net: &Testnet, number: u16) -> Multiaddr {
+    let host = net.hosts.get(usize::from(number.saturating_sub(1))).copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    Multiaddr::from(host).with(Protocol::Tcp(ports(net, number).2))
+}
+
 /// Eth JSON-RPC, governance gRPC, peer-to-peer.
 const fn ports(net: &Testnet, number: u16) -> (u16, u16, u16) {
     let first = net.port_base.saturating_add(number.saturating_sub(1).saturating_mul(PORTS_EACH));
@@ -111,11 +123,11 @@ const fn ports(net: &Testnet, number: u16) -> (u16, u16, u16) {
 }
 
 fn configuration<'a>(net: &Testnet, number: u16, others: impl Iterator<Item = &'a Multiaddr>) -> String {
-    let (rpc, grpc, p2p) = ports(net, number);
+    let ((rpc, grpc, _), listen) = (ports(net, number), listen(net, number));
     let others: Vec<String> = others.map(|address| format!("\"{address}\"")).collect();
     let members = if number == 1 { net.chain.members } else { 0 };
     format!(
-        "# Alys: validator {number} of {} of a test chain on this host, made by `alys testnet`.\n\
+        "# Alys: validator {number} of {} of a test chain, made by `alys testnet`.\n\
          # Every setting with its value and where it came from: `alys config show --origin`.\n\
          # Relative paths start at the folder of this file.\n\
          chain_spec_file = \"chain.toml\"\n\
@@ -136,7 +148,7 @@ fn configuration<'a>(net: &Testnet, number: u16, others: impl Iterator<Item = &'
          listen = \"127.0.0.1:{grpc}\"\n\
          \n\
          [network]\n\
-         listen = [\"/ip4/127.0.0.1/tcp/{p2p}\"]\n\
+         listen = [\"{listen}\"]\n\
          bootnodes = [{}]\n\
          \n\
          [bridge.bitcoind]\n\
@@ -157,7 +169,7 @@ mod tests {
     use crate::config::load;
 
     fn net(validators: u16) -> Testnet {
-        Testnet { chain: DevChain::default(), validators, port_base: 20_000 }
+        Testnet { chain: DevChain::default(), validators, hosts: Vec::new(), port_base: 20_000 }
     }
 
     #[test]
@@ -180,12 +192,27 @@ mod tests {
     }
 
     #[test]
+    fn validators_on_several_hosts_listen_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let hosts = (1..=2).map(|last| [192, 0, 2, last].into()).collect();
+        let made = make(&parent.path().join("net"), &Testnet { hosts, ..net(2) }).unwrap();
+        let loaded: Vec<_> = made.iter().map(|(data_dir, _)| load(&data_dir.join("alys.toml"), &[]).unwrap()).collect();
+        for (own, other) in [(0, 1), (1, 0)] {
+            let heard = loaded[own].config.network.listen[0].to_string();
+            assert!(heard.starts_with(&format!("/ip4/192.0.2.{}/tcp/", own + 1)), "{heard}");
+            let dialled = loaded[other].config.network.bootnodes[0].to_string();
+            assert!(dialled.starts_with(&heard), "{dialled}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_made_is_wrong_usage() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("net");
         let refused = |folder: &Path, net| make(folder, &net).unwrap_err().code;
         assert_eq!(refused(&folder, net(0)), exit::USAGE);
         assert_eq!(refused(&folder, Testnet { port_base: 65_500, ..net(4) }), exit::USAGE);
+        assert_eq!(refused(&folder, Testnet { hosts: vec![[192, 0, 2, 1].into()], ..net(4) }), exit::USAGE);
         assert_eq!(refused(&folder, Testnet { chain: DevChain { threshold: 9, ..DevChain::default() }, ..net(1) }), exit::USAGE);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0, "keys of a chain that cannot be");
         make(&folder, &net(1)).unwrap();
