@@ -106,6 +106,7 @@ mod tests {
             },
             peg: PegSpec::default(),
             execution: ExecutionSpec::default(),
+            work: None,
         }
     }
 

@@ -9,6 +9,9 @@ use sha2::{Digest, Sha256};
 use crate::certificate::ValidatorId;
 use crate::domain::ChainDomain;
 
+/// Unsettled blocks whose hashes every node keeps in memory: 3 MiB.
+const MAX_BLOCKS_WITHOUT_POW: u64 = 100_000;
+
 /// A chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,10 @@ pub struct ChainSpec {
     pub peg: PegSpec,
     /// Execution layer.
     pub execution: ExecutionSpec,
+    /// Merged mining; without it blocks are final by votes alone. Absent it is no part of the genesis hash, so chains that
+    /// never heard of it keep theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkSpec>,
 }
 
 /// The Bitcoin network.
@@ -105,6 +112,28 @@ pub struct GenesisAccount {
     pub balance: U256,
 }
 
+/// Merged mining: what `alys_pow` reads its rules from, and checks further.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkSpec {
+    /// Number of this chain in merged mining, 1 to 8191.
+    pub aux_chain_id: u16,
+    /// Compact target of the first bundle.
+    pub first_bits: u32,
+    /// The easiest compact target.
+    pub limit_bits: u32,
+    /// Seconds between bundles.
+    pub spacing_seconds: u64,
+    /// Bundles until the target moves.
+    pub window: u64,
+    /// How far it moves at most, either way.
+    pub factor: u64,
+    /// Blocks that may wait for work; then the chain waits for it.
+    pub max_blocks_without_pow: u64,
+    /// Whether only burns in settled blocks are paid out.
+    pub settled_peg_outs: bool,
+}
+
 impl Default for PegSpec {
     fn default() -> Self {
         Self {
@@ -172,6 +201,10 @@ impl ChainSpec {
                 "peg.max_burns_per_payout must be between 1 and 512",
             ),
             (self.execution.gas_limit >= 5_000_000, "execution.gas_limit must be at least 5000000"),
+            (
+                self.work.as_ref().is_none_or(|work| (1..=MAX_BLOCKS_WITHOUT_POW).contains(&work.max_blocks_without_pow)),
+                "work.max_blocks_without_pow must be between 1 and 100000",
+            ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(SpecError::Value((*rule).to_owned())),
@@ -218,7 +251,29 @@ mod tests {
             },
             peg: PegSpec::default(),
             execution: ExecutionSpec::default(),
+            work: None,
         }
+    }
+
+    fn work() -> WorkSpec {
+        WorkSpec {
+            aux_chain_id: 1_337,
+            first_bits: 0x207f_ffff,
+            limit_bits: 0x207f_ffff,
+            spacing_seconds: 600,
+            window: 144,
+            factor: 4,
+            max_blocks_without_pow: 1_000,
+            settled_peg_outs: true,
+        }
+    }
+
+    #[test]
+    fn a_chain_without_merged_mining_has_the_hash_it_always_had() {
+        assert!(!serde_json::to_string(&spec()).unwrap().contains("\"work\""));
+        let mined = ChainSpec { work: Some(work()), ..spec() };
+        assert_eq!(ChainSpec::from_toml(&mined.to_toml().unwrap()).unwrap(), mined);
+        assert_ne!(mined.genesis_hash(), spec().genesis_hash());
     }
 
     #[test]
@@ -232,12 +287,14 @@ mod tests {
 
     #[test]
     fn rules_are_checked() {
-        let broken: [fn(&mut ChainSpec); 5] = [
+        let broken: [fn(&mut ChainSpec); 7] = [
             |s| s.slot_millis = 1_500,
             |s| s.validators.clear(),
             |s| s.federation.threshold = 2,
             |s| s.bitcoin.confirmations = 0,
             |s| s.peg.min_fee_rate = 0,
+            |s| s.work = Some(WorkSpec { max_blocks_without_pow: 0, ..work() }),
+            |s| s.work = Some(WorkSpec { max_blocks_without_pow: 100_001, ..work() }),
         ];
         for breaks in broken {
             let mut bad = spec();

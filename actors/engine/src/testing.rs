@@ -36,6 +36,7 @@ pub(crate) fn spec() -> ChainSpec {
         },
         peg: PegSpec::default(),
         execution: ExecutionSpec { alloc: (1..=4).map(funded).collect(), ..ExecutionSpec::default() },
+        work: None,
     }
 }
 

@@ -38,6 +38,7 @@ fn spec() -> ChainSpec {
         federation: FederationSpec { threshold: 2, members: NAMES.map(member).to_vec() },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

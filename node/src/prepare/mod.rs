@@ -128,6 +128,7 @@ fn specification(chain: &DevChain, validators: Vec<B256>, members: Vec<Federatio
         federation: FederationSpec { threshold: chain.threshold, members },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     };
     spec.check().map_err(|cause| Failure::usage(format!("this test chain cannot be: {cause}")))?;
     Ok(spec)

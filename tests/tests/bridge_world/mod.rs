@@ -42,6 +42,7 @@ pub(crate) fn spec() -> Arc<ChainSpec> {
         federation: FederationSpec { threshold: 2, members },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     })
 }
 

@@ -47,6 +47,7 @@ fn spec() -> ChainSpec {
         },
         peg: PegSpec::default(),
         execution: ExecutionSpec { alloc, ..ExecutionSpec::default() },
+        work: None,
     }
 }
 

@@ -59,6 +59,7 @@ pub fn spec() -> ChainSpec {
         federation: FederationSpec { threshold: 2, members: NAMES.iter().enumerate().map(member).collect() },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn spec() -> ChainSpec {
         },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn spec() -> ChainSpec {
         federation: FederationSpec { threshold: 2, members: (0..3).map(member).collect() },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn spec() -> ChainSpec {
         },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

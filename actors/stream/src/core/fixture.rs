@@ -29,6 +29,7 @@ pub(super) fn spec() -> ChainSpec {
         federation: FederationSpec { threshold: 2, members: NAMES.map(member).to_vec() },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn spec() -> ChainSpec {
         federation: FederationSpec { threshold: 1, members: vec![member] },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 

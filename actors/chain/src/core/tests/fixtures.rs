@@ -44,6 +44,7 @@ pub(crate) fn spec(validators: u8) -> ChainSpec {
         federation: FederationSpec { threshold: 2, members: vec![member(1), member(2), member(3)] },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
+        work: None,
     }
 }
 
