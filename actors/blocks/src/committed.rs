@@ -47,9 +47,9 @@ pub struct Committed<'a> {
 /// What committed blocks are checked against.
 #[derive(Clone, Debug)]
 pub struct CommittedRules {
-    chain_id: u64,
-    domain: ChainDomain,
-    validators: Vec<ValidatorId>,
+    pub(crate) chain_id: u64,
+    pub(crate) domain: ChainDomain,
+    pub(crate) validators: Vec<ValidatorId>,
 }
 
 impl CommittedRules {

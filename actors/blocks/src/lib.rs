@@ -11,6 +11,7 @@ pub mod domain;
 pub mod limits;
 pub mod payload;
 pub mod spec;
+pub mod spoken;
 
 pub use block::{BitcoinView, Block, Body, Header};
 pub use certificate::{Certificate, CertificateError, CommitSignature, Proposal, ValidatorId, Vote, VoteKind};
@@ -19,6 +20,7 @@ pub use committed::{Committed, CommittedFault, CommittedRules};
 pub use domain::ChainDomain;
 pub use payload::{decode_payload, encode_payload};
 pub use spec::ChainSpec;
+pub use spoken::{Spoken, SpokenFault};
 
 use alloy_primitives::{Address, address};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alys_blocks::{ChainSpec, CommittedRules};
+use alys_blocks::{ChainSpec, CommittedRules, Spoken, SpokenFault};
 use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, RoleMetrics, Status};
 use alys_proto::engine::ProcessTransaction;
 use alys_proto::network::{DownloadedBlocks, Inbox};
@@ -104,6 +104,7 @@ impl NetworkActor {
             Effect::Handshake { peer, handshake } => self.command(Command::Handshake { peer, handshake }).await,
             Effect::Answer { answer, response } => self.command(Command::Answer { answer, response }).await,
             Effect::RequestBlocks { token, peer, request } => self.command(Command::RequestBlocks { token, peer, request }).await,
+            Effect::Routable { peer, address } => self.command(Command::Routable { peer, address }).await,
             Effect::Dial(address) => self.command(Command::Dial(address)).await,
             Effect::Ban { peer, banned } => self.command(Command::Ban { peer, banned }).await,
             Effect::Disconnect { peer, reason } => {
@@ -112,6 +113,10 @@ impl NetworkActor {
             }
             Effect::CheckBlock { peer, way, block } => {
                 self.check_block(local.clone(), peer, way, block);
+                Ok(())
+            }
+            Effect::CheckSpoken { peer, id, spoken } => {
+                self.check_spoken(local.clone(), peer, id, spoken);
                 Ok(())
             }
             Effect::OfferTransaction { peer, id, transaction } => {
@@ -155,6 +160,19 @@ impl NetworkActor {
                 tracing::debug!(%peer, %fault, ?way, "block of a peer refused");
             }
             local.send(Local(LocalKind::Own(Input::BlockChecked { peer, way, outcome })));
+        });
+    }
+
+    fn check_spoken(&self, local: LocalSender<Local>, peer: PeerId, id: GossipId, spoken: Spoken) {
+        let rules = self.rules.clone();
+        tokio::spawn(async move {
+            let checking = move || rules.check_spoken(&spoken).map(|()| spoken.message);
+            let checked = tokio::task::spawn_blocking(checking).await;
+            let outcome = checked.unwrap_or_else(|died| Err(SpokenFault::Malformed(format!("the check died: {died}"))));
+            if let Err(fault) = &outcome {
+                tracing::debug!(%peer, %fault, "consensus message refused");
+            }
+            local.send(Local(LocalKind::Own(Input::SpokenChecked { peer, id, outcome })));
         });
     }
 
@@ -223,7 +241,7 @@ impl RoleActor for NetworkActor {
         let keys = io::load_or_create(&self.config.data_dir)?;
         let local = keys.public().to_peer_id();
         let topics = io::topics(self.spec.genesis_hash().as_slice());
-        let mut swarm = io::build(&self.config, keys, &topics)?;
+        let mut swarm = io::build(&self.config, keys, self.spec.genesis_hash().as_slice(), &topics)?;
         let listening = io::listen(&mut swarm, &self.config.listen).await?;
         tracing::info!(peer_id = %local, ?listening, "network is up");
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -232,6 +250,7 @@ impl RoleActor for NetworkActor {
             bootnodes: self.config.bootnodes.clone(),
             backoff: Backoff { shortest: millis(self.config.redial_min), longest: millis(self.config.redial_max) },
             handshake_timeout: millis(self.config.handshake_timeout),
+            discovery: self.config.discovery,
         };
         let mut state = State::new(settings, Us::new(&self.spec));
         for address in listening {

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
+use super::peers::PeersArgs;
 use super::testnet::TestnetArgs;
 use crate::debug::args::Debug;
 use crate::io::table::Output;
@@ -55,6 +56,8 @@ pub enum Command {
     Governance(Governance),
     /// Show every role: process, mailbox, health, head
     Status(Status),
+    /// Show the nodes of others: address, head, behaviour, and who is banned and why
+    Peers(PeersArgs),
     /// Drain a role or an instance and start it again; also ends a quarantine. `--outdated`: all that run an old build or
     /// configuration
     Restart(RestartArgs),

@@ -6,6 +6,7 @@ mod evm;
 mod generate;
 mod keys;
 pub mod orders;
+pub mod peers;
 mod peg_in;
 mod peg_out;
 pub(crate) mod pegs;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Governance(args) => return role::governance(&place, &args),
         Command::Up(args) => up::run(&place, &args),
         Command::Status(args) => return runtime()?.block_on(status::run(&place, &args)),
+        Command::Peers(args) => runtime()?.block_on(peers::run(&place, &args)),
         Command::Restart(args) => runtime()?.block_on(orders::restart(&place, &args)),
         Command::Drain(args) => runtime()?.block_on(orders::drain(&place, &args)),
         Command::Resume(args) => runtime()?.block_on(orders::resume(&place, &args)),

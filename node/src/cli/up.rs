@@ -117,5 +117,6 @@ fn flags(args: &Up) -> Outcome<Vec<Override>> {
 }
 
 fn p2p(port: u16, flag: &str) -> Override {
-    Override::new("network.listen", format!("[\"/ip4/127.0.0.1/tcp/{port}\"]"), flag)
+    let listen = format!("[\"/ip4/127.0.0.1/tcp/{port}\", \"/ip4/127.0.0.1/udp/{port}/quic-v1\"]");
+    Override::new("network.listen", listen, flag)
 }

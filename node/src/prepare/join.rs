@@ -78,7 +78,7 @@ fn configuration(spec: &ChainSpec, bootnodes: &[Multiaddr]) -> String {
          governance = 0\n\
          \n\
          [network]\n\
-         listen = [\"/ip4/0.0.0.0/tcp/30333\"]\n\
+         listen = [\"/ip4/0.0.0.0/tcp/30333\", \"/ip4/0.0.0.0/udp/30333/quic-v1\"]\n\
          bootnodes = [{}]\n\
          \n\
          [bridge.bitcoind]\n\

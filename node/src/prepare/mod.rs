@@ -152,7 +152,7 @@ fn configuration(chain: &DevChain) -> String {
          freeze_signers = true\n\
          \n\
          [network]\n\
-         listen = [\"/ip4/127.0.0.1/tcp/30333\"]\n\
+         listen = [\"/ip4/127.0.0.1/tcp/30333\", \"/ip4/127.0.0.1/udp/30333/quic-v1\"]\n\
          \n\
          [bridge.bitcoind]\n\
          url = \"http://127.0.0.1:18443\"\n\

@@ -86,7 +86,8 @@ fn validators(folder: &Path, net: &Testnet) -> Outcome<Vec<(PathBuf, Vec<Made>)>
         let public_key = key(&data_dir, VALIDATOR_KEY, Kind::Validator, false, &mut made)?.validator();
         key(&data_dir, "keys/evm.key", Kind::Evm, false, &mut made)?;
         let peer = key(&data_dir, NETWORK_KEY, Kind::Network, false, &mut made)?.public()?;
-        let address = listen(net, number).with(Protocol::P2p(peer.parse().or_bug("a peer id that is none")?));
+        let [tcp, _] = listen(net, number);
+        let address = tcp.with(Protocol::P2p(peer.parse().or_bug("a peer id that is none")?));
         if number == 1 {
             members = federation(&data_dir, net.chain.members, false, &authority, &mut made)?;
         }
@@ -110,10 +111,12 @@ fn validators(folder: &Path, net: &Testnet) -> Outcome<Vec<(PathBuf, Vec<Made>)>
     Ok(all)
 }
 
-/// Where a validator listens for its peers.
-fn listen(net: &Testnet, number: u16) -> Multiaddr {
+/// Where a validator listens for its peers: over TCP and over QUIC.
+fn listen(net: &Testnet, number: u16) -> [Multiaddr; 2] {
     let host = net.hosts.get(usize::from(number.saturating_sub(1))).copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
-    Multiaddr::from(host).with(Protocol::Tcp(ports(net, number).2))
+    let port = ports(net, number).2;
+    let on = || Multiaddr::from(host);
+    [on().with(Protocol::Tcp(port)), on().with(Protocol::Udp(port)).with(Protocol::QuicV1)]
 }
 
 /// Eth JSON-RPC, governance gRPC, peer-to-peer.
@@ -123,7 +126,7 @@ const fn ports(net: &Testnet, number: u16) -> (u16, u16, u16) {
 }
 
 fn configuration<'a>(net: &Testnet, number: u16, others: impl Iterator<Item = &'a Multiaddr>) -> String {
-    let ((rpc, grpc, _), listen) = (ports(net, number), listen(net, number));
+    let ((rpc, grpc, _), [tcp, quic]) = (ports(net, number), listen(net, number));
     let others: Vec<String> = others.map(|address| format!("\"{address}\"")).collect();
     let members = if number == 1 { net.chain.members } else { 0 };
     format!(
@@ -148,7 +151,7 @@ fn configuration<'a>(net: &Testnet, number: u16, others: impl Iterator<Item = &'
          listen = \"127.0.0.1:{grpc}\"\n\
          \n\
          [network]\n\
-         listen = [\"{listen}\"]\n\
+         listen = [\"{tcp}\", \"{quic}\"]\n\
          bootnodes = [{}]\n\
          \n\
          [bridge.bitcoind]\n\

@@ -21,7 +21,7 @@ pub enum Effect {
         /// Encoded entries.
         entries: Vec<Vec<u8>>,
     },
-    /// To the other validators.
+    /// To the other validators, signed ([`alys_blocks::Spoken`]).
     Publish(Vec<u8>),
     /// The engine builds a block.
     GetTemplate(TemplateRequest),

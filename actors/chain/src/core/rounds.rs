@@ -248,14 +248,14 @@ impl State {
             Output::GetValue { round } => self.start_building(now, round, effects),
             Output::PublishVote(_) | Output::PublishProposal(_) | Output::PublishPolka(_) | Output::PublishRoundChange(_)
                 if self.rules.validators.count() == 1 => {}
-            Output::PublishVote(vote) => effects.push(Effect::Publish(Gossip::Vote((&vote).into()).encode())),
+            Output::PublishVote(vote) => self.publish(&Gossip::Vote((&vote).into()), effects),
             Output::PublishProposal(proposal) => {
                 let block = self.candidates.get(&proposal.value.0).map(|candidate| candidate.bytes.clone()).unwrap_or_default();
                 let message = BlockProposal { proposal: (&proposal).into(), block };
-                effects.push(Effect::Publish(Gossip::Proposal(message).encode()));
+                self.publish(&Gossip::Proposal(message), effects);
             }
-            Output::PublishPolka(certificate) => effects.push(Effect::Publish(Gossip::Polka(certificate).encode())),
-            Output::PublishRoundChange(change) => effects.push(Effect::Publish(Gossip::RoundChange(change).encode())),
+            Output::PublishPolka(certificate) => self.publish(&Gossip::Polka(certificate), effects),
+            Output::PublishRoundChange(change) => self.publish(&Gossip::RoundChange(change), effects),
             Output::StartTimer(timeout) => self.start_step_timer(now, timeout, effects),
             Output::CancelTimer(timeout) => self.timers.retain(|(running, _)| *running != timeout),
             Output::CancelTimers => self.timers.clear(),
@@ -265,6 +265,10 @@ impl State {
                 effects.push(Effect::Note(Note::Equivocation(validator)));
             }
         }
+    }
+
+    fn publish(&self, message: &Gossip, effects: &mut Vec<Effect>) {
+        effects.extend(self.machine.as_ref().map(|machine| Effect::Publish(machine.speak(message))));
     }
 
     /// The last step of a round ends with its slot, so that rounds follow the grid.

@@ -1,5 +1,6 @@
 //! Everything that network makes happen.
 
+use alys_blocks::Spoken;
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::{Handshake, PeerResponse};
 use alys_proto::storage::GetBlocks;
@@ -46,6 +47,15 @@ pub enum Effect {
         /// What it claims.
         block: CommittedBlock,
     },
+    /// Check whether a validator has said this, off the actor's thread; then `SpokenChecked`.
+    CheckSpoken {
+        /// Who sent it.
+        peer: PeerId,
+        /// Which message.
+        id: GossipId,
+        /// What it claims.
+        spoken: Spoken,
+    },
     /// Ask the engine to pool it; then `TransactionOffered`.
     OfferTransaction {
         /// Who sent it.
@@ -64,7 +74,7 @@ pub enum Effect {
     },
     /// Tell chain.
     ConsensusReceived {
-        /// Unchecked.
+        /// Said by a validator; no more is known of it.
         message: Vec<u8>,
         /// Who sent it.
         peer: PeerId,
@@ -105,6 +115,13 @@ pub enum Effect {
         number: u64,
         /// Blocks and who served them, or why there are none.
         outcome: Result<(Vec<CommittedBlock>, PeerId), String>,
+    },
+    /// A node of our chain can be found here: others may be told.
+    Routable {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        address: Multiaddr,
     },
     /// Dial.
     Dial(Multiaddr),

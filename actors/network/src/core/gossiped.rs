@@ -5,16 +5,19 @@
 //! | of a peer without handshake, above its rate, known, stale, more than we can check | ignore |
 //! | not decodable, too long, not proven | reject, and the sender is punished |
 //! | a proven block that is new | accept, tell chain |
-//! | consensus, within its size | accept, tell chain, which checks its signature |
+//! | consensus, not signed by a validator | reject, and the sender is punished |
+//! | consensus, of a height that is over or far | ignore |
+//! | consensus, signed by a validator | accept, tell chain |
 //! | transaction | accept when the engine has pooled it, else ignore |
 
+use alys_blocks::{Spoken, SpokenFault};
 use alys_proto::common::CommittedBlock;
 use libp2p::PeerId;
 
 use super::effect::{Effect, Verdict};
 use super::gossip;
 use super::input::{GossipId, Pooling, Topic, Way};
-use super::limits::{MAX_CONSENSUS_MESSAGE_BYTES, MAX_OFFERED, MAX_VALIDATING, STALE_BLOCKS};
+use super::limits::{FAR_HEIGHTS, MAX_CONSENSUS_MESSAGE_BYTES, MAX_HEARING, MAX_OFFERED, MAX_VALIDATING, STALE_BLOCKS};
 use super::peers::Doing;
 use super::state::State;
 
@@ -71,6 +74,19 @@ impl State {
         if message.is_empty() || message.len() > MAX_CONSENSUS_MESSAGE_BYTES {
             return self.reject(peer, id);
         }
+        let Ok(spoken) = Spoken::decode(&message) else { return self.reject(peer, id) };
+        let head = self.us.head();
+        let is_over = spoken.height <= head && head > 0;
+        if is_over || spoken.height > head.saturating_add(FAR_HEIGHTS) || self.hearing >= MAX_HEARING {
+            return self.ignore(peer, id);
+        }
+        self.hearing = self.hearing.saturating_add(1);
+        vec![Effect::CheckSpoken { peer, id, spoken }]
+    }
+
+    pub(super) fn spoken_checked(&mut self, peer: PeerId, id: GossipId, outcome: Result<Vec<u8>, SpokenFault>) -> Vec<Effect> {
+        self.hearing = self.hearing.saturating_sub(1);
+        let Ok(message) = outcome else { return self.reject(peer, id) };
         self.counters.consensus_received = self.counters.consensus_received.saturating_add(1);
         vec![Effect::Judge { peer, id, verdict: Verdict::Accept }, Effect::ConsensusReceived { message, peer }]
     }

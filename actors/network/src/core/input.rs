@@ -1,5 +1,6 @@
 //! Everything that can happen to network.
 
+use alys_blocks::SpokenFault;
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::Handshake;
 use alys_proto::storage::GetBlocks;
@@ -120,6 +121,15 @@ pub enum Input {
         peer: PeerId,
         /// Software and version.
         agent: String,
+        /// Where it says that it listens.
+        addresses: Vec<Multiaddr>,
+    },
+    /// A peer answers a ping.
+    Pong {
+        /// Who.
+        peer: PeerId,
+        /// How long it took.
+        micros: u64,
     },
     /// A peer asks for a handshake and gives its own.
     HandshakeAsked {
@@ -191,6 +201,15 @@ pub enum Input {
         way: Way,
         /// The block or what is wrong with it.
         outcome: Result<CommittedBlock, GossipFault>,
+    },
+    /// Whether a validator has said this.
+    SpokenChecked {
+        /// Who sent it to us.
+        peer: PeerId,
+        /// Wants a verdict.
+        id: GossipId,
+        /// The message, without its signature.
+        outcome: Result<Vec<u8>, SpokenFault>,
     },
     /// The engine has seen a gossiped transaction.
     TransactionOffered {

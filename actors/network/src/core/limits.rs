@@ -26,6 +26,10 @@ pub const MAX_OFFERED: usize = 256;
 pub const MAX_SERVING: usize = 8;
 /// Ranges that we wait for; more are refused to sync.
 pub const MAX_DOWNLOADS: usize = 32;
+/// Consensus messages whose signature is being checked; more are dropped, and are repeated by who said them.
+pub const MAX_HEARING: usize = 256;
+/// Consensus about heights further ahead of ours is of no use: sync is faster.
+pub const FAR_HEIGHTS: u64 = 64;
 /// Peers that are asked at once for the head that they claim.
 pub const MAX_HEADS: usize = 4;
 /// Hashes of blocks that need no second look: more than an hour of two-second blocks.

@@ -10,6 +10,7 @@ pub mod input;
 pub mod limits;
 pub mod peers;
 mod ranges;
+mod reach;
 pub mod seen;
 pub mod state;
 

@@ -37,8 +37,12 @@ pub struct Peer {
     pub outbound: bool,
     /// What it runs; empty until it said so.
     pub agent: String,
+    /// Where it says that it listens.
+    pub listens: Vec<Multiaddr>,
     /// When it connected.
     pub since: Millis,
+    /// Of the last ping, microseconds.
+    pub round_trip: u64,
     /// Height of its head, once it has shown to be of our chain.
     pub head: Option<u64>,
     used: BTreeMap<Doing, (Millis, u64)>,
@@ -47,7 +51,16 @@ pub struct Peer {
 impl Peer {
     /// A peer that has not shown what it is.
     pub const fn new(address: Multiaddr, outbound: bool, since: Millis) -> Self {
-        Self { address, outbound, agent: String::new(), since, head: None, used: BTreeMap::new() }
+        Self {
+            address,
+            outbound,
+            agent: String::new(),
+            listens: Vec::new(),
+            since,
+            round_trip: 0,
+            head: None,
+            used: BTreeMap::new(),
+        }
     }
 
     /// Whether its handshake was good.
@@ -78,7 +91,16 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct Conduct {
     penalties: BTreeMap<PeerId, u32>,
-    bans: BTreeMap<PeerId, Millis>,
+    bans: BTreeMap<PeerId, Ban>,
+}
+
+/// A peer that may not come back yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// When it may.
+    pub until: Millis,
+    /// Why.
+    pub reason: String,
 }
 
 impl Conduct {
@@ -93,13 +115,23 @@ impl Conduct {
         *total >= BAN_PENALTY
     }
 
-    /// Bans a peer until `until`. Returns who had to be let go for it.
-    pub fn ban(&mut self, peer: PeerId, until: Millis) -> Option<PeerId> {
+    /// What a peer has used of what it may do wrong.
+    pub fn penalty(&self, peer: &PeerId) -> u32 {
+        self.penalties.get(peer).copied().unwrap_or(0)
+    }
+
+    /// Who is banned.
+    pub fn bans(&self) -> impl Iterator<Item = (&PeerId, &Ban)> {
+        self.bans.iter()
+    }
+
+    /// Bans a peer. Returns who had to be let go for it.
+    pub fn ban(&mut self, peer: PeerId, ban: Ban) -> Option<PeerId> {
         let full = self.bans.len() >= MAX_REMEMBERED && !self.bans.contains_key(&peer);
-        let soonest = if full { self.bans.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer) } else { None };
+        let soonest = if full { self.bans.iter().min_by_key(|(_, ban)| ban.until).map(|(peer, _)| *peer) } else { None };
         let released = soonest.filter(|peer| self.bans.remove(peer).is_some());
         self.penalties.remove(&peer);
-        self.bans.insert(peer, until);
+        self.bans.insert(peer, ban);
         released
     }
 
@@ -120,7 +152,7 @@ impl Conduct {
             *penalty = penalty.saturating_sub(forgiven);
             *penalty > 0
         });
-        let over: Vec<_> = self.bans.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
+        let over: Vec<_> = self.bans.iter().filter(|(_, ban)| ban.until <= now).map(|(peer, _)| *peer).collect();
         for peer in &over {
             self.bans.remove(peer);
         }
@@ -152,7 +184,9 @@ mod tests {
         assert!(conduct.forgive(0, 30).is_empty());
         assert!(!conduct.punish(peer, 60));
         assert!(conduct.punish(peer, 60));
-        assert_eq!(conduct.ban(peer, 500), None);
+        assert_eq!(conduct.penalty(&peer), 3 * 60 - 30);
+        assert_eq!(conduct.ban(peer, Ban { until: 500, reason: "why".into() }), None);
+        assert_eq!(conduct.bans().map(|(_, ban)| ban.reason.as_str()).collect::<Vec<_>>(), ["why"]);
         assert!(conduct.is_banned(&peer) && conduct.forgive(499, 1).is_empty());
         assert_eq!(conduct.forgive(500, 1), [peer]);
         assert!(!conduct.is_banned(&peer));
@@ -163,7 +197,7 @@ mod tests {
         let mut conduct = Conduct::default();
         for _ in 0..MAX_REMEMBERED + 10 {
             conduct.punish(PeerId::random(), 1);
-            conduct.ban(PeerId::random(), 5);
+            conduct.ban(PeerId::random(), Ban { until: 5, reason: String::new() });
         }
         assert!(conduct.penalties.len() <= MAX_REMEMBERED && conduct.banned() <= MAX_REMEMBERED);
     }

@@ -24,7 +24,8 @@ use super::limits::{
     BAD_RANGE_PENALTY, BAN_MILLIS, FLOOD_PENALTY, GARBAGE_PENALTY, HANDSHAKE_AGAIN_MILLIS, MAX_AGENT_CHARS, MAX_SEEN,
     WRONG_CHAIN_MILLIS,
 };
-use super::peers::{Conduct, Doing, Peer};
+use super::peers::{Ban, Conduct, Doing, Peer};
+use super::reach::reachable;
 use super::seen::Seen;
 
 /// What does not change while the role runs.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// How long a peer may take to show its chain.
     pub handshake_timeout: Millis,
+    /// Whether nodes that we meet are remembered for others.
+    pub discovery: bool,
 }
 
 /// What has been counted since the start.
@@ -81,6 +84,7 @@ pub struct State {
     pub(super) bootnodes: Bootnodes,
     pub(super) seen: Seen<Vec<u8>>,
     pub(super) checking: usize,
+    pub(super) hearing: usize,
     pub(super) offered: usize,
     pub(super) serving: BTreeMap<AnswerId, PeerId>,
     pub(super) downloads: BTreeMap<Token, (PeerId, GetBlocks)>,
@@ -102,6 +106,7 @@ impl State {
             conduct: Conduct::default(),
             seen: Seen::new(MAX_SEEN),
             checking: 0,
+            hearing: 0,
             offered: 0,
             serving: BTreeMap::new(),
             downloads: BTreeMap::new(),
@@ -129,7 +134,7 @@ impl State {
         self.listening.iter().map(|address| address.clone().with(Protocol::P2p(self.settings.local))).collect()
     }
 
-    /// Who is connected and of our chain.
+    /// Who is connected and of our chain, and who is banned.
     pub fn peers(&self) -> network::Peers {
         let view = |(id, peer): (&PeerId, &Peer)| {
             peer.head.map(|head_height| network::Peer {
@@ -138,12 +143,21 @@ impl State {
                 agent: peer.agent.clone(),
                 outbound: peer.outbound,
                 head_height,
+                penalty: self.conduct.penalty(id),
+                connected_millis: self.now.saturating_sub(peer.since),
+                round_trip_micros: peer.round_trip,
             })
+        };
+        let banned = |(id, ban): (&PeerId, &Ban)| network::BannedPeer {
+            peer_id: id.to_string(),
+            reason: ban.reason.clone(),
+            left_millis: ban.until.saturating_sub(self.now),
         };
         network::Peers {
             local_peer_id: self.settings.local.to_string(),
             listen_addresses: self.listening.iter().map(ToString::to_string).collect(),
             peers: self.peers.iter().filter_map(view).collect(),
+            banned: self.conduct.bans().map(banned).collect(),
         }
     }
 
@@ -161,7 +175,8 @@ impl State {
             Input::NotListening(address) => self.unlisten(&address),
             Input::Connected { peer, address, outbound } => self.peer_connected(peer, address, outbound),
             Input::Disconnected { peer } => self.peer_disconnected(peer),
-            Input::Identified { peer, agent } => self.identified(peer, &agent),
+            Input::Identified { peer, agent, addresses } => self.identified(peer, &agent, addresses),
+            Input::Pong { peer, micros } => self.pong(peer, micros),
             Input::HandshakeAsked { peer, handshake, answer } => self.handshake_asked(peer, &handshake, answer),
             Input::HandshakeAnswered { peer, handshake } => self.greet(peer, &handshake),
             Input::BlocksAsked { peer, request, answer } => self.blocks_asked(peer, request, answer),
@@ -171,6 +186,7 @@ impl State {
             Input::DownloadFailed { token, reason } => self.download_failed(token, reason),
             Input::Gossip { peer, id, topic, data } => self.gossip(peer, id, topic, data),
             Input::BlockChecked { peer, way, outcome } => self.block_checked(peer, way, outcome),
+            Input::SpokenChecked { peer, id, outcome } => self.spoken_checked(peer, id, outcome),
             Input::TransactionOffered { peer, id, outcome } => self.transaction_offered(peer, id, outcome),
             Input::Published { topic, sent } => self.published(topic, sent),
         }
@@ -258,9 +274,25 @@ impl State {
         Vec::new()
     }
 
-    fn identified(&mut self, peer: PeerId, agent: &str) -> Vec<Effect> {
+    fn identified(&mut self, peer: PeerId, agent: &str, addresses: Vec<Multiaddr>) -> Vec<Effect> {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.agent = agent.chars().filter(|letter| !letter.is_control()).take(MAX_AGENT_CHARS).collect();
+            known.listens = reachable(&known.address, addresses);
+        }
+        self.routable(peer)
+    }
+
+    /// What is known of where a peer of our chain listens.
+    fn routable(&self, peer: PeerId) -> Vec<Effect> {
+        let Some(known) = self.peers.get(&peer).filter(|known| self.settings.discovery && known.is_ready()) else {
+            return Vec::new();
+        };
+        known.listens.iter().map(|address| Effect::Routable { peer, address: address.clone() }).collect()
+    }
+
+    fn pong(&mut self, peer: PeerId, micros: u64) -> Vec<Effect> {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.agent = agent.chars().filter(|letter| !letter.is_control()).take(MAX_AGENT_CHARS).collect();
+            peer.round_trip = micros;
         }
         Vec::new()
     }
@@ -279,11 +311,16 @@ impl State {
     fn greet(&mut self, peer: PeerId, theirs: &Handshake) -> Vec<Effect> {
         match self.us.check(theirs) {
             Ok(()) => {
+                let is_new = self.peers.get(&peer).is_some_and(|known| !known.is_ready());
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.head = Some(theirs.head_height);
                     self.bootnodes.greeted(peer);
                 }
-                self.ask_for_head(peer, theirs.head_height)
+                let mut effects = self.ask_for_head(peer, theirs.head_height);
+                if is_new {
+                    effects.extend(self.routable(peer));
+                }
+                effects
             }
             Err(incompatible) => self.ban(peer, WRONG_CHAIN_MILLIS, incompatible.to_string()),
         }
@@ -295,7 +332,7 @@ impl State {
 
     fn ban(&mut self, peer: PeerId, millis: Millis, reason: String) -> Vec<Effect> {
         self.counters.bans = self.counters.bans.saturating_add(1);
-        let released = self.conduct.ban(peer, self.now.saturating_add(millis));
+        let released = self.conduct.ban(peer, Ban { until: self.now.saturating_add(millis), reason: reason.clone() });
         let mut effects: Vec<_> = released.into_iter().map(|peer| Effect::Ban { peer, banned: false }).collect();
         effects.push(Effect::Ban { peer, banned: true });
         effects.push(Effect::Disconnect { peer, reason });

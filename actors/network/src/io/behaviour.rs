@@ -9,8 +9,9 @@ use libp2p::gossipsub::{
     self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash, TopicScoreParams,
 };
 use libp2p::identity::Keypair;
+use libp2p::kad::store::MemoryStore;
 use libp2p::request_response::{self, ProtocolSupport};
-use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, noise, ping, tcp, yamux};
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{PROTOCOL, PeerCodec};
@@ -32,6 +33,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// ever more slowly.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_PATIENCE: Duration = Duration::from_secs(4);
+/// How often to look for nodes that have come.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// What one field of gossip's envelope may add to the message.
 const ENVELOPE_BYTES: usize = 4_096;
 
@@ -40,7 +43,10 @@ const ENVELOPE_BYTES: usize = 4_096;
 mod derived {
     use libp2p::swarm::NetworkBehaviour;
 
-    use super::{BlockedPeers, PeerCodec, allow_block_list, connection_limits, gossipsub, identify, ping, request_response};
+    use super::{
+        BlockedPeers, MemoryStore, PeerCodec, allow_block_list, connection_limits, gossipsub, identify, kad, ping,
+        request_response,
+    };
 
     #[derive(NetworkBehaviour)]
     pub(crate) struct Behaviour {
@@ -50,6 +56,7 @@ mod derived {
         pub(crate) ping: ping::Behaviour,
         pub(crate) gossip: gossipsub::Behaviour,
         pub(crate) peers: request_response::Behaviour<PeerCodec>,
+        pub(crate) discovery: kad::Behaviour<MemoryStore>,
     }
 }
 pub(crate) use derived::{Behaviour, BehaviourEvent};
@@ -61,8 +68,13 @@ pub(crate) fn topics(genesis: &[u8]) -> [(Topic, IdentTopic); 3] {
     [named(Topic::Blocks, "blocks"), named(Topic::Consensus, "consensus"), named(Topic::Transactions, "transactions")]
 }
 
-/// A swarm that neither listens nor dials yet.
-pub(crate) fn build(config: &Config, keys: Keypair, topics: &[(Topic, IdentTopic)]) -> Result<Swarm<Behaviour>, ActorError> {
+/// A swarm of a chain that neither listens nor dials yet.
+pub(crate) fn build(
+    config: &Config,
+    keys: Keypair,
+    genesis: &[u8],
+    topics: &[(Topic, IdentTopic)],
+) -> Result<Swarm<Behaviour>, ActorError> {
     let broken = |what: &str, cause: &dyn std::fmt::Display| ActorError::Broken(format!("{what}: {cause}"));
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits(config)),
@@ -80,16 +92,36 @@ pub(crate) fn build(config: &Config, keys: Keypair, topics: &[(Topic, IdentTopic
                 .with_request_timeout(REQUEST_TIMEOUT)
                 .with_max_concurrent_streams(MAX_REQUEST_STREAMS),
         ),
+        discovery: discovery(config, &keys, genesis).map_err(|cause| broken("discovery", &cause))?,
     };
     let swarm = SwarmBuilder::with_existing_identity(keys)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|cause| broken("noise", &cause))?
+        .with_quic()
         .with_behaviour(move |_| behaviour)
         .map_err(|cause| broken("swarm", &cause))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
     Ok(swarm)
+}
+
+/// Kademlia of this chain alone. It finds nodes; nobody may keep records with us.
+fn discovery(config: &Config, keys: &Keypair, genesis: &[u8]) -> Result<kad::Behaviour<MemoryStore>, String> {
+    let protocol =
+        StreamProtocol::try_from_owned(format!("/alys/{}/kad/1", hex::encode(genesis))).map_err(|cause| cause.to_string())?;
+    let mut settings = kad::Config::new(protocol);
+    settings
+        // Only who has shown to be of our chain.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_periodic_bootstrap_interval(config.discovery.then_some(LOOK_AROUND_EVERY));
+    let peer = keys.public().to_peer_id();
+    let mut discovery = kad::Behaviour::with_config(peer, MemoryStore::new(peer), settings);
+    // Who only dials cannot be found, so it should not be asked either.
+    let answers = config.discovery && !config.listen.is_empty();
+    discovery.set_mode(Some(if answers { kad::Mode::Server } else { kad::Mode::Client }));
+    Ok(discovery)
 }
 
 fn limits(config: &Config) -> ConnectionLimits {

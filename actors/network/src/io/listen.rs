@@ -1,7 +1,7 @@
 //! Listening: every configured address, or a clear error.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use alys_cluster::ActorError;
@@ -51,18 +51,24 @@ pub(crate) async fn listen<B: NetworkBehaviour>(
 
 /// The transport lets several sockets share a port, so a port that another process listens on would seem free.
 fn probe(address: &Multiaddr) -> Result<(), ActorError> {
-    let mut ip = None;
-    let mut port = None;
+    let mut ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     for part in address {
-        match part {
-            Protocol::Ip4(v4) => ip = Some(IpAddr::V4(v4)),
-            Protocol::Ip6(v6) => ip = Some(IpAddr::V6(v6)),
-            Protocol::Tcp(number) => port = Some(number),
-            _ => {}
-        }
+        let bound = match part {
+            Protocol::Ip4(v4) => {
+                ip = v4.into();
+                continue;
+            }
+            Protocol::Ip6(v6) => {
+                ip = v6.into();
+                continue;
+            }
+            Protocol::Tcp(port) => TcpListener::bind(SocketAddr::new(ip, port)).map(drop),
+            Protocol::Udp(port) => UdpSocket::bind(SocketAddr::new(ip, port)).map(drop),
+            _ => continue,
+        };
+        bound.map_err(|error| taken(address, &error))?;
     }
-    let (Some(ip), Some(port)) = (ip, port) else { return Ok(()) };
-    TcpListener::bind(SocketAddr::new(ip, port)).map(drop).map_err(|error| taken(address, &error))
+    Ok(())
 }
 
 fn taken(address: &Multiaddr, error: &std::io::Error) -> ActorError {

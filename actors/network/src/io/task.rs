@@ -29,6 +29,7 @@ pub(crate) enum Command {
     RequestBlocks { token: Token, peer: PeerId, request: GetBlocks },
     Answer { answer: AnswerId, response: PeerResponse },
     Dial(Multiaddr),
+    Routable { peer: PeerId, address: Multiaddr },
     Disconnect(PeerId),
     Ban { peer: PeerId, banned: bool },
 }
@@ -141,13 +142,21 @@ impl Task {
                     tracing::debug!(%address, %error, "not dialled");
                 }
             }
+            Command::Routable { peer, address } => {
+                let _updated = self.swarm.behaviour_mut().discovery.add_address(&peer, address);
+            }
             Command::Disconnect(peer) => {
                 // It may have gone by itself.
                 let _gone = self.swarm.disconnect_peer_id(peer);
             }
             Command::Ban { peer, banned } => {
-                let bans = &mut self.swarm.behaviour_mut().bans;
-                let _changed = if banned { bans.block_peer(peer) } else { bans.unblock_peer(peer) };
+                let behaviour = self.swarm.behaviour_mut();
+                if banned {
+                    behaviour.bans.block_peer(peer);
+                    behaviour.discovery.remove_peer(&peer);
+                } else {
+                    behaviour.bans.unblock_peer(peer);
+                }
             }
         }
     }

@@ -45,12 +45,15 @@ impl Task {
                 Some(Input::Gossip { peer: propagation_source, id: GossipId(message_id.0), topic: *topic, data: message.data })
             }
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                Some(Input::Identified { peer: peer_id, agent: info.agent_version })
+                Some(Input::Identified { peer: peer_id, agent: info.agent_version, addresses: info.listen_addrs })
             }
             BehaviourEvent::Ping(ping::Event { peer, result: Err(failure), .. }) => {
                 tracing::debug!(%peer, %failure, "no pong");
                 let _gone = self.swarm.disconnect_peer_id(peer);
                 None
+            }
+            BehaviourEvent::Ping(ping::Event { peer, result: Ok(round_trip), .. }) => {
+                Some(Input::Pong { peer, micros: u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX) })
             }
             BehaviourEvent::Peers(event) => self.peers(event),
             _ => None,

@@ -1,6 +1,6 @@
 //! Scripts of inputs against the core, one rule each.
 
-use alys_blocks::{CommittedFault, CommittedRules};
+use alys_blocks::{CommittedFault, CommittedRules, SpokenFault};
 use alys_proto::network::peer_response::Response;
 use alys_proto::network::{Handshake, PeerResponse};
 use alys_proto::storage::GetBlocks;
@@ -11,12 +11,18 @@ use crate::core::bootnodes::Backoff;
 use crate::core::gossip::{check_block, encode_block};
 use crate::core::handshake::Us;
 use crate::core::input::Pooling;
-use crate::core::limits::{BAN_MILLIS, HANDSHAKE_AGAIN_MILLIS, MAX_DOWNLOADS, MAX_HEADS, MAX_SERVING, MAX_VALIDATING};
+use crate::core::limits::{
+    BAN_MILLIS, FAR_HEIGHTS, HANDSHAKE_AGAIN_MILLIS, MAX_DOWNLOADS, MAX_HEADS, MAX_HEARING, MAX_SERVING, MAX_VALIDATING,
+};
 use crate::core::{Effect, GossipId, Input, Settings, State, Token, Topic, Verdict, Way};
 
 fn state() -> State {
+    state_with(true)
+}
+
+fn state_with(discovery: bool) -> State {
     let backoff = Backoff { shortest: 1_000, longest: 60_000 };
-    let settings = Settings { local: PeerId::random(), bootnodes: Vec::new(), backoff, handshake_timeout: 10_000 };
+    let settings = Settings { local: PeerId::random(), bootnodes: Vec::new(), backoff, handshake_timeout: 10_000, discovery };
     State::new(settings, Us::new(&kit::spec()))
 }
 
@@ -145,7 +151,9 @@ fn an_unproven_block_and_bad_consensus_and_transactions_are_garbage() {
 fn consensus_goes_to_chain_and_transactions_to_the_engine_first() {
     let mut state = state();
     let peer = greet(&mut state, 0);
-    let effects = gossip(&mut state, peer, Topic::Consensus, vec![1]);
+    let effects = gossip(&mut state, peer, Topic::Consensus, kit::spoken(1, b"vote").encode());
+    assert!(matches!(&effects[..], [Effect::CheckSpoken { .. }]));
+    let effects = state.step(Input::SpokenChecked { peer, id: id(1), outcome: Ok(b"vote".to_vec()) });
     assert!(matches!(&effects[..], [Effect::Judge { verdict: Verdict::Accept, .. }, Effect::ConsensusReceived { .. }]));
     let effects = gossip(&mut state, peer, Topic::Transactions, vec![2, 1]);
     assert!(matches!(&effects[..], [Effect::OfferTransaction { .. }]));
@@ -154,6 +162,25 @@ fn consensus_goes_to_chain_and_transactions_to_the_engine_first() {
     {
         assert_eq!(verdicts(&state.step(Input::TransactionOffered { peer, id: id(1), outcome })), [verdict]);
     }
+}
+
+#[test]
+fn consensus_of_strangers_is_garbage_and_that_of_other_heights_is_dropped() {
+    let mut state = state();
+    let peer = greet(&mut state, 0);
+    assert_eq!(verdicts(&gossip(&mut state, peer, Topic::Consensus, vec![1; 40])), [Verdict::Reject]);
+    let stranger = Err(SpokenFault::Stranger([9; 32].into()));
+    assert_eq!(verdicts(&state.step(Input::SpokenChecked { peer, id: id(1), outcome: stranger })), [Verdict::Reject]);
+    state.step(Input::HeadKnown { height: 10, hash: vec![1; 32] });
+    for (height, verdict) in [(10, Some(Verdict::Ignore)), (11, None), (10 + FAR_HEIGHTS + 1, Some(Verdict::Ignore))] {
+        let effects = gossip(&mut state, peer, Topic::Consensus, kit::spoken(height, b"vote").encode());
+        assert_eq!(verdicts(&effects).first().copied(), verdict, "{height}");
+    }
+    for _ in 1..MAX_HEARING {
+        gossip(&mut state, peer, Topic::Consensus, kit::spoken(11, b"vote").encode());
+    }
+    let more = gossip(&mut state, peer, Topic::Consensus, kit::spoken(11, b"vote").encode());
+    assert!(verdicts(&more) == [Verdict::Ignore], "more than can be checked");
 }
 
 #[test]
@@ -177,11 +204,13 @@ fn a_flood_is_ignored_and_costs_score() {
     let mut state = state();
     let peer = greet(&mut state, 0);
     let mut banned_after = None;
+    let vote = kit::spoken(1, b"vote").encode();
     for count in 0..5_000 {
-        if disconnects(&gossip(&mut state, peer, Topic::Consensus, vec![1])) {
+        if disconnects(&gossip(&mut state, peer, Topic::Consensus, vote.clone())) {
             banned_after = Some(count);
             break;
         }
+        state.step(Input::SpokenChecked { peer, id: id(1), outcome: Ok(b"vote".to_vec()) });
     }
     assert_eq!(banned_after, Some(4_096 + 99), "a burst, then a hundred more");
 }
@@ -266,6 +295,21 @@ fn heads_are_exchanged_again_from_time_to_time() {
     let effects = state.step(Input::Tick { now: HANDSHAKE_AGAIN_MILLIS, random: 0 });
     assert!(matches!(&effects[..], [Effect::Handshake { peer: to, .. }] if *to == peer));
     assert!(state.step(Input::Tick { now: HANDSHAKE_AGAIN_MILLIS + 1_000, random: 0 }).is_empty());
+}
+
+#[test]
+fn only_nodes_of_our_chain_are_told_to_others() {
+    let mut state = state();
+    let peer = connect(&mut state);
+    let identified = || Input::Identified { peer, agent: "x".into(), addresses: vec![address()] };
+    assert!(state.step(identified()).is_empty(), "before its handshake");
+    let told = [Effect::Routable { peer, address: address() }];
+    assert_eq!(state.step(Input::HandshakeAnswered { peer, handshake: handshake(0) }), told);
+    assert!(state.step(Input::HandshakeAnswered { peer, handshake: handshake(0) }).is_empty(), "once");
+    assert_eq!(state.step(identified()), told, "it may have moved");
+    let mut silent = state_with(false);
+    let peer = greet(&mut silent, 0);
+    assert!(silent.step(Input::Identified { peer, agent: "x".into(), addresses: vec![address()] }).is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A chain of one validator, with blocks that its key has certified.
 
 use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
-use alys_blocks::{Block, Body, Certificate, ChainSpec, CommitSignature, Header, Vote, VoteKind};
+use alys_blocks::{Block, Body, Certificate, ChainSpec, CommitSignature, Header, Spoken, Vote, VoteKind};
 use alys_proto::common::CommittedBlock;
 use malachite_ed25519::PrivateKey;
 use ssz_types::VariableList;
@@ -41,4 +41,9 @@ pub(crate) fn block(height: u64) -> CommittedBlock {
     let signatures = VariableList::new(vec![CommitSignature { validator, signature }]).unwrap();
     let certificate = Certificate { height, round: 0, block: hash, signatures };
     CommittedBlock { height, hash: hash.to_vec(), block: block.encode(), certificate: certificate.encode(), burns: Vec::new() }
+}
+
+/// Something that the validator says.
+pub(crate) fn spoken(height: u64, message: &[u8]) -> Spoken {
+    Spoken::sign(&spec().domain(), &key(), height, message.to_vec())
 }

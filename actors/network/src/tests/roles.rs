@@ -36,10 +36,14 @@ fn storage_with(head: Head) -> (Remote<storage::Inbox>, tokio::task::JoinHandle<
 }
 
 fn node(spec: ChainSpec, bootnodes: Vec<String>, head: Head) -> Node {
+    node_on("/ip4/127.0.0.1/tcp/0", spec, bootnodes, head)
+}
+
+fn node_on(listen: &str, spec: ChainSpec, bootnodes: Vec<String>, head: Head) -> Node {
     let folder = TempDir::new().unwrap();
     let config = Config {
         data_dir: folder.path().to_owned(),
-        listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+        listen: vec![listen.parse().unwrap()],
         bootnodes: bootnodes.iter().map(|address| address.parse().unwrap()).collect(),
         redial_min: Duration::from_millis(50),
         ..Config::default()
@@ -141,7 +145,7 @@ async fn a_finalised_block_reaches_the_other_cluster_and_garbage_does_not() {
 async fn consensus_reaches_chain_and_transactions_the_engine() {
     let (a, mut b) = pair(Head::default()).await;
     publish(&a, kit::block(1)).await;
-    a.role.remote.tell(PublishConsensus { message: b"vote".to_vec() }).unwrap();
+    a.role.remote.tell(PublishConsensus { message: kit::spoken(4, b"vote").encode() }).unwrap();
     a.role.remote.tell(PublishTransaction { transaction: vec![2, 9, 9] }).unwrap();
     let consensus = loop {
         match b.chain.next().await {
@@ -221,4 +225,28 @@ async fn a_bootnode_that_comes_back_is_dialled_again() {
     let again = start(NetworkActor::new(config, Arc::new(kit::spec()), peers).unwrap());
     b.until("b found it again", |peers, _| peers.peers.len() == 1).await;
     again.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_meet_over_quic_too() {
+    let listen = "/ip4/127.0.0.1/udp/0/quic-v1";
+    let a = node_on(listen, kit::spec(), Vec::new(), Head::default());
+    let address = a.address().await;
+    assert!(address.contains("/quic-v1/p2p/"), "{address}");
+    let b = node_on(listen, kit::spec(), vec![address], Head::default());
+    b.until("b has a peer", |peers, _| peers.peers.first().is_some_and(|peer| peer.address.contains("/quic-v1"))).await;
+    a.until("a has a peer whose ping is known", |peers, _| peers.peers.first().is_some_and(|peer| peer.round_trip_micros > 0))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_know_one_in_common_find_each_other() {
+    let a = node(kit::spec(), Vec::new(), Head::default());
+    let b = node(kit::spec(), vec![a.address().await], Head::default());
+    b.until("b has a peer", |peers, _| peers.peers.len() == 1).await;
+    let c = node(kit::spec(), vec![a.address().await], Head::default());
+    let (b_id, c_id) = (b.peers().await.local_peer_id, c.peers().await.local_peer_id);
+    let has = |peers: &network::Peers, id: &str| peers.peers.iter().any(|peer| peer.peer_id == id);
+    c.until("c has found b", |peers, _| has(peers, &b_id)).await;
+    b.until("b has c", |peers, _| has(peers, &c_id)).await;
 }

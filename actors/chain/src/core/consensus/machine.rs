@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use alys_blocks::{Certificate, ChainDomain, ValidatorId};
+use alys_blocks::{Certificate, ChainDomain, Spoken, ValidatorId};
 use malachite::{
     Effect, Error, Input, LivenessMsg, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue, Resumable as _, Resume,
     SignedConsensusMsg, State, ValuePayload, process,
@@ -16,7 +16,7 @@ use malachite_types::{
     ValidatorSet as _, Validity, ValueOrigin, VoteExtensionPolicy,
 };
 
-use super::codec::{CodecError, RoundChange, WalEntry, certificate_of, from_polka};
+use super::codec::{CodecError, Gossip, RoundChange, WalEntry, certificate_of, from_polka};
 use super::context::{Address, Aura, BlockHeight, BlockId, ValidatorSet};
 use super::verify;
 
@@ -110,6 +110,11 @@ impl Machine {
     /// Our own address.
     pub fn address(&self) -> ValidatorId {
         self.state.address().0
+    }
+
+    /// A message as the others take it: signed as a whole.
+    pub fn speak(&self, message: &Gossip) -> Vec<u8> {
+        Spoken::sign(&self.signer.domain, &self.signer.key, self.height(), message.encode()).encode()
     }
 
     /// The height that is under way.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use alys_blocks::{BitcoinView, Block, Certificate, decode_payload};
+use alys_blocks::{BitcoinView, Block, Certificate, Spoken, decode_payload};
 use alys_peg::Ledger;
 use alys_proto::Height;
 use alys_proto::common::{Burn, CommittedBlock};
@@ -270,6 +270,7 @@ impl Simulation {
     }
 
     fn publish(&mut self, from: usize, message: Vec<u8>) {
+        let message = Spoken::decode(&message).unwrap().message;
         let gossip = Gossip::decode(&message).unwrap();
         self.assert_logged(from, &gossip);
         if let Gossip::Vote(vote) = gossip {
