@@ -61,7 +61,7 @@ pub fn judge(body: &Body, view: &BitcoinView, parent: &mut Ledger) -> Result<Jud
             Fact::Minted(fact) => minted.push(*fact),
             Fact::PayoutRecorded(fact) => payouts.push(fact.clone()),
             Fact::Refunded(fact) => refunds.push(*fact),
-            Fact::PayoutSettled(_) | Fact::Burned(_) => {}
+            Fact::PayoutSettled(_) | Fact::Burned(_) | Fact::WorkSettled(_) => {}
         }
     }
     payout::check_all(&payouts, parent)?;

@@ -2,6 +2,7 @@
 
 use alloy_primitives::Address;
 use alys_blocks::{BitcoinView, BurnRef};
+use alys_pow::Settled;
 use alys_proto::Sats;
 use bitcoin::{OutPoint, Transaction, Txid};
 
@@ -20,6 +21,8 @@ pub enum Fact {
     PayoutSettled(PayoutSettled),
     /// A burn is committed. It can be paid from the next block on.
     Burned(Burn),
+    /// A bundle of work is committed: what is settled from the next block on.
+    WorkSettled(Settled),
 }
 
 /// A deposit was minted.
@@ -79,6 +82,7 @@ impl Fact {
             Self::PayoutRecorded(_) => 2,
             Self::PayoutSettled(_) => 3,
             Self::Burned(_) => 4,
+            Self::WorkSettled(_) => 5,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | payout recorded | − its inputs | pending → in payout | |
 //! | payout settled | + its change | in payout → paid | |
 //! | burned | | + pending | |
+//! | work settled | | those in settled blocks may be paid, where the chain asks for it | |
 //!
 //! A payout's inputs count as held until it is settled, because until then Bitcoin may still give them back; its burns
 //! count as owed as long. So "held ≥ supply + owed" [PEG-1] compares what is true on Bitcoin with what is true here.
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use alys_blocks::{BitcoinView, BurnRef, ChainSpec};
+use alys_pow::Settled;
 use alys_proto::storage::LedgerFact;
 use alys_proto::{Height, Sats, Wei};
 use bitcoin::{Amount, OutPoint, TxOut, Txid};
@@ -92,6 +94,7 @@ pub struct Ledger {
     coins: Coins,
     spent: BTreeMap<OutPoint, Txid>,
     totals: Totals,
+    work: Option<Settled>,
 }
 
 /// Running sums; [`Ledger::check_invariants`] compares them with the entries.
@@ -148,6 +151,7 @@ impl Ledger {
             coins: Coins::default(),
             spent: BTreeMap::new(),
             totals: Totals::default(),
+            work: None,
         }
     }
 
@@ -274,6 +278,16 @@ impl Ledger {
     /// What the federation holds on Bitcoin by these books: spendable coins and inputs of unsettled payouts.
     pub fn coins_held(&self) -> Sats {
         Sats(self.coins.total().0.saturating_add(self.totals.in_flight.0))
+    }
+
+    /// What the last bundle of work settled; `None` before any.
+    pub fn work(&self) -> Option<&Settled> {
+        self.work.as_ref()
+    }
+
+    /// Whether a burn may be paid: always, or when its block is settled.
+    pub fn is_settled(&self, burn: &BurnRef) -> bool {
+        !self.rules.settled_peg_outs || self.work.is_some_and(|settled| burn.height <= settled.end.height)
     }
 
     /// Index that the next withdrawal must have [PEG-5].

@@ -1,6 +1,6 @@
 //! The next payout, computed: from the same ledger and fee rate, every node builds the same bytes [PEG-13].
 //!
-//! 1. The batch: the oldest pending burns that Bitcoin can pay, at most `max_burns_per_payout`. When the spendable coins
+//! 1. The batch: the oldest pending burns that Bitcoin can pay (in settled blocks, where the chain asks for work), at most `max_burns_per_payout`. When the spendable coins
 //!    do not reach, the youngest leave the batch; the oldest never waits for a younger one.
 //! 2. The coins: see [`select`].
 //! 3. The fee: `rate × exact size`. It is borne by the burners alone: each pays for its own output, and the rest (inputs,
@@ -93,7 +93,8 @@ pub fn plan(ledger: &Ledger, fee_rate: FeeRate) -> Result<PayoutPlan, NoPayout> 
         return Err(NoPayout::FeeRate(fee_rate));
     }
     let federation = ledger.federation();
-    let payable: Vec<PayableBurn> = ledger.pending_burns().filter_map(|burned| burn::classify(burned, federation).ok()).collect();
+    let settled = ledger.pending_burns().filter(|burned| ledger.is_settled(&burned.id));
+    let payable: Vec<PayableBurn> = settled.filter_map(|burned| burn::classify(burned, federation).ok()).collect();
     let mut eaten = BTreeSet::new();
     loop {
         let batch: Vec<&PayableBurn> =

@@ -36,6 +36,8 @@ pub struct PegRules {
     pub max_fee_rate: FeeRate,
     /// Most burns in one payout.
     pub max_burns_per_payout: usize,
+    /// Whether a burn is paid only when work has settled its block.
+    pub settled_peg_outs: bool,
 }
 
 impl PegRules {
@@ -54,6 +56,7 @@ impl From<&ChainSpec> for PegRules {
             min_fee_rate: FeeRate(spec.peg.min_fee_rate),
             max_fee_rate: FeeRate(spec.peg.max_fee_rate),
             max_burns_per_payout: usize::try_from(spec.peg.max_burns_per_payout).unwrap_or(usize::MAX),
+            settled_peg_outs: spec.work.as_ref().is_some_and(|work| work.settled_peg_outs),
         }
     }
 }

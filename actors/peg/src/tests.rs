@@ -14,3 +14,4 @@ mod signing;
 mod support;
 mod wire;
 mod withdrawals;
+mod work;

@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Address, B256};
 use alys_blocks::{BitcoinView, BurnRef};
+use alys_pow::{Bits, BlockRef, Settled};
 use alys_proto::storage::{self, ledger_fact};
 use alys_proto::{Height, Sats, Wei, bridge, common};
 use bitcoin::{OutPoint, XOnlyPublicKey, consensus, secp256k1::schnorr::Signature};
@@ -61,6 +62,15 @@ fn burn_ref(message: &storage::BurnId) -> BurnRef {
 
 fn burn_message(id: BurnRef) -> storage::BurnId {
     storage::BurnId { height: id.height, log_index: id.log_index }
+}
+
+fn settled_work(message: &storage::WorkSettled) -> Result<Settled, WireError> {
+    Ok(Settled {
+        sequence: message.sequence,
+        end: BlockRef { height: message.end_height, hash: hash(&message.end_hash, "end_hash")? },
+        bits: Bits::new(message.next_bits).map_err(|_| WireError::Malformed("next_bits"))?,
+        window_start: message.window_start,
+    })
 }
 
 impl TryFrom<&common::PegInProof> for PegInProof {
@@ -202,6 +212,7 @@ impl TryFrom<&storage::LedgerFact> for Fact {
             ledger_fact::Fact::PayoutRecorded(recorded) => Self::PayoutRecorded(recorded.try_into()?),
             ledger_fact::Fact::PayoutSettled(settled) => Self::PayoutSettled(settled.try_into()?),
             ledger_fact::Fact::Refunded(refunded) => Self::Refunded(refunded.try_into()?),
+            ledger_fact::Fact::WorkSettled(settled) => Self::WorkSettled(settled_work(settled)?),
         })
     }
 }
@@ -228,6 +239,13 @@ impl Fact {
                 }),
             }),
             Self::Burned(burn) => ledger_fact::Fact::Burned(burn.into()),
+            Self::WorkSettled(settled) => ledger_fact::Fact::WorkSettled(storage::WorkSettled {
+                sequence: settled.sequence,
+                end_height: settled.end.height,
+                end_hash: settled.end.hash.to_vec(),
+                next_bits: settled.bits.to_u32(),
+                window_start: settled.window_start,
+            }),
         };
         storage::LedgerFact { height: height.0, fact: Some(fact) }
     }

@@ -23,6 +23,7 @@ pub mod commitment;
 pub mod proof;
 pub mod retarget;
 pub mod settlement;
+pub mod spec;
 pub mod tree;
 
 mod merkle;
@@ -36,6 +37,7 @@ pub use commitment::{Commitment, slot};
 pub use proof::{AuxPow, Branch, ProofError};
 pub use retarget::{Retarget, RetargetError};
 pub use settlement::{BundleRefusal, Committed, Halted, Settled, SettlementRefusal, WorkRules};
+pub use spec::WorkSpecError;
 pub use tree::{MergedTree, TreeError};
 
 #[cfg(test)]

@@ -32,8 +32,8 @@ pub struct WorkRules {
     pub aux_chain_id: AuxChainId,
     /// How the target moves.
     pub retarget: Retarget,
-    /// How many blocks may wait for work. `None`: the chain never waits.
-    pub max_blocks_without_pow: Option<NonZeroU64>,
+    /// How many blocks may wait for work.
+    pub max_blocks_without_pow: NonZeroU64,
 }
 
 /// What the bundles up to some block have settled, and what the next one must be.
@@ -144,10 +144,8 @@ impl WorkRules {
     /// Whether a block at `height` may be made or accepted, when after its own bundle, if it has one, `settled` is settled.
     pub fn check_unsettled(&self, settled: &Settled, height: u64) -> Result<(), Halted> {
         let unsettled = height.saturating_sub(settled.end.height);
-        match self.max_blocks_without_pow {
-            Some(max) if unsettled > max.get() => Err(Halted { unsettled, max }),
-            _ => Ok(()),
-        }
+        let max = self.max_blocks_without_pow;
+        if unsettled > max.get() { Err(Halted { unsettled, max }) } else { Ok(()) }
     }
 }
 

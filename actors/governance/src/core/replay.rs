@@ -3,7 +3,8 @@
 //! Checked here: the header's hash and place (height, parent, slot, author, version, chain), the commit certificate by more
 //! than 2/3 of the validators, the parent's certificate inside, the EL payload's number and withdrawals [PEG-5], every
 //! deposit's proof under the block's own Bitcoin view [PEG-4], that refunds are due [PEG-7], the ledger's rules, and that
-//! payouts are what the ledger plans [PEG-13].
+//! payouts are what the ledger plans [PEG-13], and that bundles of work are the next ones and have their work [PEG-15]. (The
+//! hashes that a bundle names are taken as two thirds committed them.)
 //! **Not** checked: the execution of the payload. The burns of a block come from the node that serves it
 //! (`CommittedBlock.burns`), which is the member's own; the ledger refuses more burns than there is supply.
 
@@ -16,6 +17,7 @@ use alys_peg::{
     Withdrawal,
 };
 use alys_peg::{payout, proof, refund, withdrawals};
+use alys_pow::{Bundle, Settled, WorkRules, WorkSpecError};
 use alys_proto::Height;
 use alys_proto::common::CommittedBlock;
 use bitcoin::Txid;
@@ -95,6 +97,17 @@ pub enum ReplayFault {
     },
 }
 
+/// A specification that names no possible chain.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecFault {
+    /// Its federation.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// Its rules of work.
+    #[error(transparent)]
+    Work(#[from] WorkSpecError),
+}
+
 /// Own chain state.
 #[derive(Clone, Debug)]
 pub struct Replay {
@@ -102,17 +115,20 @@ pub struct Replay {
     domain: ChainDomain,
     head: Head,
     ledger: Ledger,
+    /// Rules of merged mining, and what is settled before the first bundle.
+    work: Option<(WorkRules, Settled)>,
     /// Recorded payouts that are not what own ledger planned, with the reason: never signed.
     unplanned: BTreeMap<Txid, String>,
 }
 
 impl Replay {
     /// Before block 1.
-    pub fn new(spec: ChainSpec) -> Result<Self, FederationError> {
+    pub fn new(spec: ChainSpec) -> Result<Self, SpecFault> {
         let domain = spec.domain();
         let ledger = Ledger::of(&spec)?;
+        let work = WorkRules::of(&spec)?;
         let head = Head { height: 0, hash: domain.genesis(), slot: 0, time: spec.genesis_time, bitcoin_height: 0 };
-        Ok(Self { spec, domain, head, ledger, unplanned: BTreeMap::new() })
+        Ok(Self { spec, domain, head, ledger, work, unplanned: BTreeMap::new() })
     }
 
     /// The specification.
@@ -143,7 +159,8 @@ impl Replay {
         self.check_certificates(committed, &block)?;
         let claims = Claims::of(height, &block, &committed.burns)?;
         self.check_claims(height, &block, &claims)?;
-        let facts = claims.into_facts();
+        let mut facts = claims.into_facts();
+        facts.extend(self.work_of(&block)?.map(Fact::WorkSettled));
         self.fold(height, &facts)?;
         let header = &block.header;
         let hash = self.domain.block_hash(header);
@@ -203,6 +220,20 @@ impl Replay {
             self.unplanned.extend(recorded.iter().map(|payout| (payout.txid(), why.to_string())));
         }
         Ok(())
+    }
+
+    /// What the bundle of a block settles.
+    fn work_of(&self, block: &Block) -> Result<Option<Settled>, ReplayFault> {
+        let height = block.header.height;
+        let refused = |cause: String| ReplayFault::Claim { height, cause: format!("[PEG-15] bundle: {cause}") };
+        let Some(bytes) = block.body.bundle.first() else { return Ok(None) };
+        let (rules, first) = self.work.as_ref().ok_or_else(|| refused("this chain has no merged mining".into()))?;
+        let bundle = Bundle::decode(bytes).map_err(|why| refused(why.to_string()))?;
+        let claim = bundle.claim;
+        let named = |at| [claim.start, claim.end].into_iter().find(|block| block.height == at).map(|block| block.hash);
+        let chain = alys_pow::Committed { head: self.head.height, hash_at: &named };
+        let settled = rules.judge(self.ledger.work().unwrap_or(first), &bundle, &chain, block.header.time);
+        settled.map(Some).map_err(|why| refused(why.to_string()))
     }
 
     fn check_header(&self, committed: &CommittedBlock, block: &Block) -> Result<(), ReplayFault> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use alys_blocks::BurnRef;
+use alys_pow::Settled;
 use alys_proto::units::MAX_SATS;
 use alys_proto::{Height, Sats, Wei};
 use bitcoin::{OutPoint, Txid};
@@ -17,7 +18,7 @@ impl Ledger {
     /// Applies the facts of the next block: all of them, or none and the rule that is broken.
     ///
     /// Within a height, the order is minted, refunded, payout recorded, payout settled, burned, and within a kind as
-    /// given. So a burn is pending only from the next block on.
+    /// given; work settled comes last. So a burn is pending only from the next block on.
     pub fn apply(&mut self, height: Height, facts: &[Fact]) -> Result<(), Violation> {
         let expected = self.height.next();
         if height != expected {
@@ -28,9 +29,9 @@ impl Ledger {
 
     /// Whether [`Self::apply`] would take these facts. Leaves the ledger as it was.
     pub fn would_apply(&mut self, height: Height, facts: &[Fact]) -> Result<(), Violation> {
-        let before = self.height;
+        let before = (self.height, self.work);
         self.apply(height, facts)?;
-        self.height = before;
+        (self.height, self.work) = before;
         for fact in in_order(facts).into_iter().rev() {
             self.undo(fact);
         }
@@ -42,13 +43,14 @@ impl Ledger {
         if height <= self.height {
             return Err(Violation::Height { expected: self.height.next(), found: height });
         }
-        let ordered = in_order(facts);
+        let (ordered, work) = (in_order(facts), self.work);
         for (done, fact) in ordered.iter().enumerate() {
             let applied = self.step(height, fact);
             if applied.is_err() {
                 for earlier in ordered.iter().take(done).rev() {
                     self.undo(earlier);
                 }
+                self.work = work;
                 return applied;
             }
         }
@@ -56,6 +58,7 @@ impl Ledger {
             for fact in ordered.iter().rev() {
                 self.undo(fact);
             }
+            self.work = work;
             return Err(uncovered);
         }
         self.height = height;
@@ -69,6 +72,7 @@ impl Ledger {
             Fact::PayoutRecorded(recorded) => self.record(height, recorded),
             Fact::PayoutSettled(settled) => self.settle(settled),
             Fact::Burned(burn) => self.burned(height, burn),
+            Fact::WorkSettled(settled) => self.settle_work(height, settled),
         }
     }
 
@@ -195,6 +199,9 @@ impl Ledger {
         for (output, id) in recorded.burns.iter().enumerate() {
             let wrong = Violation::PayoutOutput { txid, output };
             self.pending_amount(id)?;
+            if !self.is_settled(id) {
+                return Err(Violation::BurnNotSettled(*id));
+            }
             if !seen.insert(*id) {
                 return Err(Violation::BurnNotPending(*id));
             }
@@ -261,7 +268,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes one fact back; it is the last one that was applied.
+    /// The proof was checked with the block. Settled blocks are below the one with the bundle.
+    fn settle_work(&mut self, height: Height, settled: &Settled) -> Result<(), Violation> {
+        let (last, last_end) = self.work.map_or((0, 0), |work| (work.sequence, work.end.height));
+        let follows = last.checked_add(1) == Some(settled.sequence) && last_end < settled.end.height;
+        if !follows || settled.end.height >= height.0 {
+            return Err(Violation::WorkOutOfOrder { last, found: settled.sequence, end: settled.end.height });
+        }
+        self.work = Some(*settled);
+        Ok(())
+    }
+
+    /// Takes one fact back; it is the last one that was applied. What work has settled is put back by the caller.
     fn undo(&mut self, fact: &Fact) {
         match fact {
             Fact::Minted(minted) => {
@@ -286,6 +304,7 @@ impl Ledger {
                 subtract(&mut self.totals.burned, burn.amount);
                 subtract(&mut self.totals.owed, burn.amount);
             }
+            Fact::WorkSettled(_) => {}
         }
     }
 

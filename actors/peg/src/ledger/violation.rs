@@ -30,6 +30,10 @@ pub enum Violation {
     UnknownBurn(BurnRef),
     #[error("PEG-6: burn {0:?} is not pending")]
     BurnNotPending(BurnRef),
+    #[error("PEG-14: burn {0:?} is not in a settled block")]
+    BurnNotSettled(BurnRef),
+    #[error("PEG-14: bundle {found} settles up to block {end}, which does not follow bundle {last}")]
+    WorkOutOfOrder { last: u64, found: u64, end: u64 },
     #[error("PEG-7: burn {0:?} has an amount that cannot be refunded")]
     RefundAmount(BurnRef),
     #[error("PEG-13: payout {0} is recorded twice")]
@@ -79,7 +83,9 @@ impl Violation {
             Self::InputSpent { .. } => PegInvariant::P11,
             Self::Height { .. } | Self::BurnElsewhere(_) | Self::Books(_) => PegInvariant::P12,
             Self::PayoutTwice(_) | Self::PayoutForm(_) => PegInvariant::P13,
-            Self::SettledUnknown(_) | Self::SettledTwice(_) => PegInvariant::P14,
+            Self::SettledUnknown(_) | Self::SettledTwice(_) | Self::BurnNotSettled(_) | Self::WorkOutOfOrder { .. } => {
+                PegInvariant::P14
+            }
         }
     }
 }

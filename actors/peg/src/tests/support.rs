@@ -33,6 +33,7 @@ pub(super) fn rules() -> PegRules {
         peg_in_fee: Sats(0),
         min_fee_rate: FeeRate(1_000),
         max_fee_rate: FeeRate(500_000),
+        settled_peg_outs: false,
         max_burns_per_payout: 100,
     }
 }

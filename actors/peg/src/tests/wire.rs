@@ -10,7 +10,9 @@ fn facts() -> Vec<Fact> {
     let recorded = payout::plan(&ledger, RATE).unwrap().recorded();
     let refunded = Refunded { burn: burn(3, 4, 1).id, reason: RefundReason::EatenByFee(RATE) };
     let txid = recorded.txid();
-    vec![deposit(1, BTC), Fact::Burned(burn(3, 4, 5)), Fact::PayoutRecorded(recorded), settled(txid), Fact::Refunded(refunded)]
+    let burned = Fact::Burned(burn(3, 4, 5));
+    let work = super::work::work(3, 8);
+    vec![deposit(1, BTC), burned, Fact::PayoutRecorded(recorded), settled(txid), Fact::Refunded(refunded), work]
 }
 
 #[test]
@@ -77,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_fact_is_another_fact_or_none(which in 0usize..5, position: usize, value: u8) {
+    fn a_damaged_fact_is_another_fact_or_none(which in 0usize..6, position: usize, value: u8) {
         let mut bytes = facts()[which].at(height(9)).encode_to_vec();
         let length = bytes.len();
         bytes[position % length] = value;

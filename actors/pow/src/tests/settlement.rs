@@ -18,7 +18,7 @@ fn rules() -> WorkRules {
         chain_id: EVM_CHAIN,
         aux_chain_id: chain_id(),
         retarget: Retarget::new(limit, 100, 3, 4).unwrap(),
-        max_blocks_without_pow: NonZeroU64::new(10),
+        max_blocks_without_pow: NonZeroU64::new(10).unwrap(),
     }
 }
 
@@ -140,12 +140,6 @@ fn the_chain_halts_without_work_and_resumes_with_it() {
     assert!(rules.check_unsettled(&after, 22).is_err());
     let after = rules.judge(&before, &mined(next(&before, 20)), &up_to(20), BEGUN).unwrap();
     assert_eq!(rules.check_unsettled(&after, 30), Ok(()));
-}
-
-#[test]
-fn a_chain_that_needs_no_work_never_halts() {
-    let rules = WorkRules { max_blocks_without_pow: None, ..rules() };
-    assert_eq!(rules.check_unsettled(&before(), u64::MAX), Ok(()));
 }
 
 proptest! {
