@@ -8,6 +8,7 @@ pub mod demo;
 pub mod disk;
 pub mod ethereum;
 pub mod lab;
+pub mod liar;
 pub mod manifests;
 pub mod node;
 pub mod peg;

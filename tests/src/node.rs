@@ -66,6 +66,11 @@ impl Node {
         Ok(Self { alys: Alys::start(bitcoind, Options { join: Some(join), set, ..Options::default() })? })
     }
 
+    /// Runs a command of the binary on it that must succeed; its standard output.
+    pub fn succeed(&self, arguments: &[&str]) -> eyre::Result<String> {
+        self.alys.succeed(arguments)
+    }
+
     /// Waits until every role works.
     pub async fn wait_working(&self) -> eyre::Result<()> {
         let working = wait("the node's roles", Duration::from_secs(30), async || {

@@ -41,6 +41,8 @@ pub struct Peer {
     pub listens: Vec<Multiaddr>,
     /// When it connected.
     pub since: Millis,
+    /// Ranges that it was asked for.
+    pub asked: u64,
     /// Of the last ping, microseconds.
     pub round_trip: u64,
     /// Height of its head, once it has shown to be of our chain.
@@ -57,6 +59,7 @@ impl Peer {
             agent: String::new(),
             listens: Vec::new(),
             since,
+            asked: 0,
             round_trip: 0,
             head: None,
             used: BTreeMap::new(),

@@ -55,9 +55,13 @@ impl State {
         }
         let busy = |peer: &PeerId| self.downloads.values().filter(|(other, _)| other == peer).count();
         let able = self.peers.iter().filter(|(_, peer)| peer.head.is_some_and(|head| head >= from_height));
-        let Some(peer) = able.min_by_key(|(id, _)| busy(id)).map(|(id, _)| *id) else {
+        // Whoever has least to do; of these, whoever was asked least.
+        let Some(peer) = able.min_by_key(|(id, peer)| (busy(id), peer.asked)).map(|(id, _)| *id) else {
             return fail(format!("no peer has block {from_height}"));
         };
+        if let Some(chosen) = self.peers.get_mut(&peer) {
+            chosen.asked = chosen.asked.saturating_add(1);
+        }
         let (token, request) = (Token::Range(number), GetBlocks { from_height, limit: count.clamp(1, MAX_RANGE) });
         self.downloads.insert(token, (peer, request));
         vec![Effect::RequestBlocks { token, peer, request }]

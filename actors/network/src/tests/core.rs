@@ -281,6 +281,20 @@ fn downloads_go_to_peers_that_have_the_blocks_and_bad_ranges_are_blamed() {
 }
 
 #[test]
+fn ranges_are_spread_over_all_peers_that_have_them() {
+    let mut state = state();
+    let peers: Vec<_> = (0..3).map(|_| greet(&mut state, 9)).collect();
+    let mut asked = std::collections::BTreeMap::new();
+    for number in 0..9 {
+        let effects = state.step(Input::Download { number, from_height: 1, count: 1 });
+        let [Effect::RequestBlocks { peer, .. }] = &effects[..] else { panic!("{effects:?}") };
+        *asked.entry(*peer).or_insert(0) += 1;
+        state.step(Input::BlocksAnswered { token: Token::Range(number), blocks: vec![kit::block(1)] });
+    }
+    assert!(peers.iter().all(|peer| asked.get(peer) == Some(&3)), "one after the other: {asked:?}");
+}
+
+#[test]
 fn a_reported_peer_is_banned_in_time() {
     let mut state = state();
     let peer = greet(&mut state, 3);
