@@ -50,6 +50,7 @@ fn only(service: &str, method: &str) -> Option<&'static [Role]> {
         ("chain", "ProposePayout" | "PayoutConfirmed" | "ProposeRefund" | "BitcoinViewChanged") => &[Role::Bridge],
         ("chain", "BlockReceived" | "ConsensusMessage") => &[Role::Network],
         ("chain", "ValidatedBlockBatch") => &[Role::Sync],
+        ("chain", "CreateAuxBlock" | "SubmitAuxBlock") => &[Role::Debug],
         ("bridge", "BurnEventDetected") => &[Role::Engine],
         ("bridge", "FinalizedBlock" | "ValidatePegOperations") => &[Role::Chain],
         ("bridge", "FederationSignatures" | "FederationConfigUpdate") => &[Role::Stream],

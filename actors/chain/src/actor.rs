@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::{Address, B256};
 use alys_blocks::{Certificate, ChainSpec};
-use alys_cluster::{ActorError, Cluster, Cx, Remote, RoleActor, RoleMetrics, Status};
+use alys_cluster::{ActorError, Cluster, Cx, LocalSender, Remote, RoleActor, RoleMetrics, Status};
 use alys_peg::{BurnRef, InclusionProof, PayoutRecorded, PegInProof};
+use alys_pow::MinedHash;
 use alys_proto::{Refused, Reply, bridge, chain, common, engine, network, storage, stream, sync};
 use malachite_ed25519::PrivateKey;
+use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::core::rules::ChainRules;
-use crate::core::{Claim, ImportedBlock, Input, State, StateError};
+use crate::core::{Claim, ImportedBlock, Input, State, StateError, WorkStatus};
 use crate::io::boot::Loader;
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock, key};
 use crate::metrics::Metrics;
+use crate::rpc;
 use crate::shell::{Shell, Waiter};
 use crate::trail::Accepting;
 
@@ -63,6 +67,8 @@ pub enum Local {
     Input(Input),
     /// Try again what could not be done.
     Pump,
+    /// A miner's call.
+    Asked(chain::Inbox),
 }
 
 /// The chain role.
@@ -73,6 +79,7 @@ pub struct ChainActor {
     peers: Peers,
     /// `None` until it has started.
     shell: Option<Shell>,
+    miners: Option<rpc::ServerHandle>,
 }
 
 impl ChainActor {
@@ -83,7 +90,7 @@ impl ChainActor {
             Some(path) => Some(key::load(path).map_err(|cause| ActorError::Configuration(cause.to_string()))?),
             None => None,
         };
-        Ok(Self { config, rules: Arc::new(rules), key, peers, shell: None })
+        Ok(Self { config, rules: Arc::new(rules), key, peers, shell: None, miners: None })
     }
 
     fn chain_head(shell: &Shell) -> chain::ChainHead {
@@ -125,6 +132,9 @@ impl RoleActor for ChainActor {
         }
         shell.pump().await?;
         self.shell = Some(shell);
+        self.miners = rpc::serve(&self.config.mining, calls(cx.local().clone()))
+            .await
+            .map_err(|cause| ActorError::Configuration(cause.to_string()))?;
         Ok(())
     }
 
@@ -173,6 +183,26 @@ impl RoleActor for ChainActor {
                 shell.input(Input::BatchBlockImport { ticket, blocks }).await
             }
             chain::Inbox::ConsensusMessage(message) => shell.input(Input::ConsensusMessage(message.message)).await,
+            chain::Inbox::CreateAuxBlock(request, reply) => match Address::try_from(request.fee_recipient.as_slice()) {
+                Ok(fee_recipient) => {
+                    let ticket = shell.ticket(Waiter::AuxBlock(reply));
+                    shell.input(Input::AuxBlockWanted { ticket, fee_recipient }).await
+                }
+                Err(_) => {
+                    reply.refuse(Refused::Malformed("fee_recipient is not 20 bytes".into()));
+                    Ok(())
+                }
+            },
+            chain::Inbox::SubmitAuxBlock(request, reply) => match B256::try_from(request.hash.as_slice()) {
+                Ok(hash) => {
+                    let ticket = shell.ticket(Waiter::Proposal(reply, Accepting::default()));
+                    shell.input(Input::AuxBlockSolved { ticket, hash: MinedHash(hash), proof: request.proof }).await
+                }
+                Err(_) => {
+                    reply.refuse(Refused::Malformed("hash is not 32 bytes".into()));
+                    Ok(())
+                }
+            },
             chain::Inbox::GovernanceBlockProposal(_, reply) => {
                 reply.send(verdict("governance records are not active at this height"));
                 Ok(())
@@ -180,18 +210,29 @@ impl RoleActor for ChainActor {
         }
     }
 
-    async fn local(&mut self, _cx: &Cx<Self>, message: Local) -> Result<(), ActorError> {
+    async fn local(&mut self, cx: &Cx<Self>, message: Local) -> Result<(), ActorError> {
+        let message = match message {
+            Local::Asked(message) => return self.handle(cx, message).await,
+            message => message,
+        };
         let Some(shell) = self.shell.as_mut() else { return Ok(()) };
         match message {
             Local::Input(input) => shell.own_input(input).await,
             Local::Pump => shell.pump().await,
+            Local::Asked(_) => Ok(()),
+        }
+    }
+
+    async fn stop(&mut self, _cx: &Cx<Self>) {
+        if let Some(server) = self.miners.take() {
+            server.stop().await;
         }
     }
 
     fn status(&self) -> Status {
         let Some(shell) = &self.shell else { return Status::degraded("waiting for storage and engine".into(), Vec::new()) };
         let status = shell.state.status();
-        let fields = vec![
+        let mut fields = vec![
             ("height", status.height.to_string()),
             ("hash", status.hash.to_string()),
             ("slot", status.slot.to_string()),
@@ -206,9 +247,15 @@ impl RoleActor for ChainActor {
             ("proposed", status.proposed.to_string()),
             ("refused_messages", shell.refused_messages.to_string()),
         ];
+        if let Some(work) = &status.work {
+            fields.extend(work_fields(work));
+        }
+        fields.extend(self.miners.as_ref().map(|server| ("mining_rpc", server.address().to_string())));
+        let wants_work = status.work.is_some_and(|work| work.wanted && !work.pending);
         match (status.halted, &shell.stuck) {
             (Some(reason), _) => Status::degraded(format!("halted: {reason}"), fields),
             (None, Some(reason)) => Status::degraded(format!("waiting: {reason}"), fields),
+            (None, None) if wants_work => Status::degraded("waiting: the next block needs work of miners".into(), fields),
             (None, None) => Status::ready(fields),
         }
     }
@@ -239,6 +286,31 @@ impl Shell {
     }
 }
 
+/// Calls of miners wait here for a turn in the mailbox; a call more is answered as busy.
+const MAX_CALLS: usize = 64;
+
+/// Leads calls of miners into the role's mailbox.
+fn calls(local: LocalSender<Local>) -> mpsc::Sender<chain::Inbox> {
+    let (asker, mut asked) = mpsc::channel(MAX_CALLS);
+    tokio::spawn(async move {
+        while let Some(message) = asked.recv().await {
+            local.send(Local::Asked(message));
+        }
+    });
+    asker
+}
+
+fn work_fields(work: &WorkStatus) -> [(&'static str, String); 6] {
+    [
+        ("settled_height", work.settled_height.to_string()),
+        ("blocks_since_work", work.unsettled.to_string()),
+        ("bundles", work.bundles.to_string()),
+        ("work_bits", format!("{:08x}", work.bits)),
+        ("waits_for_work", work.wanted.to_string()),
+        ("bundle_pending", work.pending.to_string()),
+    ]
+}
+
 /// Senders repeat what matters: claims until the chain shows them, votes by rebroadcast, blocks by sync.
 fn refuse_while_stuck(message: chain::Inbox) {
     let busy = || Refused::Busy("storage or the engine is away".into());
@@ -247,7 +319,9 @@ fn refuse_while_stuck(message: chain::Inbox) {
         chain::Inbox::ProposePayout(_, reply)
         | chain::Inbox::PayoutConfirmed(_, reply)
         | chain::Inbox::ProposeRefund(_, reply)
+        | chain::Inbox::SubmitAuxBlock(_, reply)
         | chain::Inbox::GovernanceBlockProposal(_, reply) => reply.refuse(busy()),
+        chain::Inbox::CreateAuxBlock(_, reply) => reply.refuse(busy()),
         chain::Inbox::ValidatedBlockBatch(_, reply) => reply.refuse(busy()),
         chain::Inbox::GetChainHead(_, reply) => reply.refuse(busy()),
         chain::Inbox::BitcoinViewChanged(_) | chain::Inbox::BlockReceived(_) | chain::Inbox::ConsensusMessage(_) => {}

@@ -20,6 +20,8 @@ pub struct Config {
     /// How long storage may take to store a block or to hand out its ledger.
     #[serde(with = "humantime_serde")]
     pub storage_deadline: Duration,
+    /// JSON-RPC for miners.
+    pub mining: crate::rpc::Config,
 }
 
 impl Default for Config {
@@ -29,6 +31,7 @@ impl Default for Config {
             retry: Duration::from_millis(200),
             execution_deadline: Duration::from_secs(30),
             storage_deadline: Duration::from_secs(30),
+            mining: crate::rpc::Config::default(),
         }
     }
 }

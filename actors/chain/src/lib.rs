@@ -8,12 +8,14 @@ mod actor;
 mod config;
 mod io;
 mod metrics;
+mod rpc;
 mod shell;
 mod trail;
 
 pub use actor::{ChainActor, Peers};
 pub use config::Config;
 pub use metrics::Metrics;
+pub use rpc::Config as MiningConfig;
 
 #[cfg(test)]
 mod actor_tests;

@@ -43,6 +43,18 @@ pub struct Metrics {
     bitcoin_height: Option<u32>,
     /// A height that somebody has and we do not; 0: none is known.
     sync_target: u64,
+    /// Height of the last block that work has settled; absent without merged mining, like all of the following about work.
+    settled_height: Option<u64>,
+    /// Committed blocks that wait for work.
+    blocks_since_work: Option<u64>,
+    /// Compact target of the next bundle, as a number.
+    work_bits: Option<u32>,
+    /// Whether the next block needs a bundle: without one no block is made.
+    waits_for_work: Option<bool>,
+    /// Bundles of work in the chain.
+    work_bundles: Option<u64>,
+    /// Proofs of miners that were refused here, since the start.
+    refused_proofs_total: Option<u64>,
     /// Messages of other validators that were of no use.
     refused_messages_total: u64,
     /// Found broken here: in a block built here, or in one that two thirds committed.
@@ -66,6 +78,12 @@ impl Default for Metrics {
             pending_claims: 0,
             bitcoin_height: None,
             sync_target: 0,
+            settled_height: None,
+            blocks_since_work: None,
+            work_bits: None,
+            waits_for_work: None,
+            work_bundles: None,
+            refused_proofs_total: None,
             refused_messages_total: 0,
             invariant_violations_total: Labelled::new("invariant", Violations::default().by_name()),
         }
@@ -90,6 +108,12 @@ impl Metrics {
             pending_claims: status.pending_claims,
             bitcoin_height: status.bitcoin.map(|view| view.height),
             sync_target: status.sync_target,
+            settled_height: status.work.map(|work| work.settled_height),
+            blocks_since_work: status.work.map(|work| work.unsettled),
+            work_bits: status.work.map(|work| work.bits),
+            waits_for_work: status.work.map(|work| work.wanted),
+            work_bundles: status.work.map(|work| work.bundles),
+            refused_proofs_total: status.work.map(|work| work.refused_proofs),
             refused_messages_total: refused_messages,
             invariant_violations_total: Labelled::new("invariant", state.violations().by_name()),
         }

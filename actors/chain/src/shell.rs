@@ -10,7 +10,7 @@ use alys_proto::{Refused, Reply, chain, network, storage, sync};
 
 use crate::actor::{Local, Peers};
 use crate::config::Config;
-use crate::core::{Answer, Commit, Effect, Input, Note, State, Ticket};
+use crate::core::{Answer, AuxBlock, Commit, Effect, Input, Note, State, Ticket};
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock};
 use crate::trail::{Accepting, Trail};
@@ -20,6 +20,7 @@ pub(crate) enum Waiter {
     PegIn(Reply<chain::PegInVerdict>, Accepting),
     Proposal(Reply<chain::ProposalVerdict>, Accepting),
     Batch(Reply<chain::BatchImported>),
+    AuxBlock(Reply<chain::AuxBlock>),
 }
 
 /// The core with everything it needs to act.
@@ -249,7 +250,7 @@ impl Shell {
         let (accepted, reason) = match &answer {
             Answer::Accepted => (true, String::new()),
             Answer::Refused(reason) | Answer::ImportRefused(reason) | Answer::Busy(reason) => (false, reason.clone()),
-            Answer::Imported(_) => (true, String::new()),
+            Answer::Imported(_) | Answer::AuxBlock(_) => (true, String::new()),
         };
         let busy = matches!(answer, Answer::Busy(_));
         if let Waiter::PegIn(_, accepting) | Waiter::Proposal(_, accepting) = &waiter
@@ -260,11 +261,16 @@ impl Shell {
         match waiter {
             Waiter::PegIn(reply, _) if busy => reply.refuse(Refused::Busy(reason)),
             Waiter::Proposal(reply, _) if busy => reply.refuse(Refused::Busy(reason)),
+            Waiter::AuxBlock(reply) if busy => reply.refuse(Refused::Busy(reason)),
             Waiter::Batch(reply) if busy => reply.refuse(Refused::Busy(reason)),
             Waiter::PegIn(reply, _) => reply.send(chain::PegInVerdict { accepted, reason }),
             Waiter::Proposal(reply, _) => reply.send(chain::ProposalVerdict { accepted, reason }),
             Waiter::Batch(reply) => match answer {
                 Answer::Imported(head_height) => reply.send(chain::BatchImported { head_height }),
+                _ => reply.refuse(Refused::Failed(reason)),
+            },
+            Waiter::AuxBlock(reply) => match answer {
+                Answer::AuxBlock(block) => reply.send(aux_block(&block)),
                 _ => reply.refuse(Refused::Failed(reason)),
             },
         }
@@ -284,9 +290,21 @@ impl Shell {
             Note::OwnBlockRefused(reason) => tracing::error!(%reason, "a block built here breaks a rule and is not proposed"),
             Note::EngineAway(reason) => tracing::warn!(reason, "the engine built no block"),
             Note::ClaimDropped(reason) => tracing::warn!(reason, "peg claim dropped"),
+            Note::WantsWork(halted) => tracing::warn!(%halted, "no block is made: the chain waits for work"),
             Note::Waiting { hash, reason } => tracing::debug!(%hash, reason, "block waits"),
             Note::Equivocation(validator) => tracing::error!(%validator, "a validator signed two different things in one place"),
             Note::RoundMissed { height, round } => tracing::warn!(height, round, "the slot before was missed"),
         }
+    }
+}
+
+fn aux_block(block: &AuxBlock) -> chain::AuxBlock {
+    chain::AuxBlock {
+        hash: block.hash.0.to_vec(),
+        aux_chain_id: block.chain_id,
+        end_height: block.end.height,
+        end_hash: block.end.hash.to_vec(),
+        bits: block.bits,
+        target: block.target.to_be_bytes_vec(),
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing slow may stop an empty block: without a view of Bitcoin, or without bridge's word in time, the block takes
 //! no claim that needs either and keeps its parent's view.
 
-use alys_blocks::limits::MAX_BLOCK_BYTES;
+use alys_blocks::limits::{MAX_BLOCK_BYTES, MaxBundleBytes};
 use alys_blocks::{BLOCK_VERSION, BitcoinView, Block, Body, Header};
 use ssz_types::VariableList;
 
@@ -27,6 +27,7 @@ pub(super) struct Building {
     time: u64,
     view: BitcoinView,
     selection: Selection,
+    bundle: Option<VariableList<u8, MaxBundleBytes>>,
     stage: BuildStage,
 }
 
@@ -48,11 +49,18 @@ impl State {
             let found = BlockRefusal::Time { time, parent: self.head.time };
             return self.refuse_own(found, effects);
         }
+        let bundle = self.pending_bundle();
+        if bundle.is_none()
+            && let Some(halted) = self.wants_work()
+        {
+            // The round ends without a block, and so does each until a bundle comes.
+            return effects.push(Effect::Note(Note::WantsWork(halted)));
+        }
         let view = self.bitcoin.filter(|tip| tip.height >= self.head.view.height);
         let selection = self.pending.select(view.as_ref(), &self.rules, &mut self.ledger);
         let view = view.filter(|_| selection.claims_bitcoin()).unwrap_or(self.head.view);
         let height = self.head.height.saturating_add(1);
-        let building = Building { height, round, time, view, selection, stage: BuildStage::Confirming };
+        let building = Building { height, round, time, view, selection, bundle, stage: BuildStage::Confirming };
         if building.selection.claims_bitcoin() {
             effects.push(Effect::ValidatePegs(PegCheck {
                 subject: PegSubject::Building { height, round },
@@ -174,6 +182,7 @@ impl State {
         body.payouts = VariableList::new(building.selection.payout_records()).map_err(too_many)?;
         body.settlements = VariableList::new(building.selection.settlements.clone()).map_err(too_many)?;
         body.refunds = VariableList::new(building.selection.refund_records()).map_err(too_many)?;
+        body.bundle = VariableList::new(building.bundle.into_iter().collect()).map_err(too_many)?;
         let header = Header {
             version: BLOCK_VERSION,
             chain_id: self.rules.spec.chain_id,
@@ -190,7 +199,7 @@ impl State {
         if bytes.len() > MAX_BLOCK_BYTES {
             return Err(too_long(bytes.len()));
         }
-        let checked = self.rules.check(&block, &self.head, building.round, &mut self.ledger)?;
+        let checked = self.rules.check(&block, &self.head, building.round, &mut self.ledger, &self.recent)?;
         let outcome = self.with_burns(&block, checked, template.burns)?;
         let mut candidate = Candidate::new(block, bytes);
         candidate.last_round = building.round;

@@ -83,6 +83,7 @@ impl State {
         self.logged_blocks.clear();
         self.building = None;
         self.pending.prune(&self.ledger);
+        self.prune_work();
         self.ask_about_suspects(effects);
         self.ask_for_view(effects);
         self.advance_imports(now, effects);

@@ -3,11 +3,13 @@
 use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, PegIn, Settlement, ValidatorId};
 use alys_peg::Withdrawal;
+use alys_pow::Halted;
 use alys_proto::Cause;
 use alys_proto::common::CommittedBlock;
 use alys_proto::storage::LedgerFact;
 
 use super::input::{PegSubject, Ticket, Timer};
+use super::mining::AuxBlock;
 use super::rules::BlockRefusal;
 use super::slots::Millis;
 
@@ -133,6 +135,8 @@ pub enum Answer {
     Imported(u64),
     /// A block of the batch is not what it should be.
     ImportRefused(String),
+    /// Something to mine.
+    AuxBlock(AuxBlock),
 }
 
 /// Why nothing may go on.
@@ -181,6 +185,8 @@ pub enum Note {
     EngineAway(String),
     /// A pending claim was dropped.
     ClaimDropped(String),
+    /// It is our turn, but the chain waits for work.
+    WantsWork(Halted),
     /// A block waits.
     Waiting {
         /// Its hash.

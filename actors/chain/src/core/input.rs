@@ -1,8 +1,9 @@
 //! What enters the core.
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use alys_blocks::{BitcoinView, Certificate};
 use alys_peg::{BurnRef, InclusionProof, PayoutRecorded, PegInProof};
+use alys_pow::MinedHash;
 use alys_proto::common::Burn;
 use malachite_types::Timeout;
 
@@ -63,6 +64,22 @@ pub enum Input {
     },
     /// Bridge's view of Bitcoin's best chain.
     BitcoinView(BitcoinView),
+    /// A miner wants something to mine.
+    AuxBlockWanted {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who is paid for the work.
+        fee_recipient: Address,
+    },
+    /// A miner has solved it.
+    AuxBlockSolved {
+        /// Who waits.
+        ticket: Ticket,
+        /// What was handed out.
+        hash: MinedHash,
+        /// Serialised proof.
+        proof: Vec<u8>,
+    },
 }
 
 /// A timer.

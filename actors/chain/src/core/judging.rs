@@ -100,7 +100,7 @@ impl State {
             .certificate
             .as_ref()
             .map_or(candidate.last_round, |certificate| certificate.round.max(candidate.last_round));
-        match self.rules.check(&candidate.block, &self.head, last_round, &mut self.ledger) {
+        match self.rules.check(&candidate.block, &self.head, last_round, &mut self.ledger, &self.recent) {
             Ok(checked) => {
                 candidate.stage = Stage::Executing(checked);
                 effects.push(Effect::Execute {

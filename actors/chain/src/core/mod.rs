@@ -13,6 +13,7 @@
 //! | `importing` | committed blocks that come from outside |
 //! | `committing` | the one path by which the head moves |
 //! | `claims` | peg claims that wait for a block |
+//! | `mining` | what miners are handed, and the bundle that waits for a block |
 
 pub mod consensus;
 pub mod effect;
@@ -25,6 +26,7 @@ mod claims;
 mod committing;
 mod importing;
 mod judging;
+mod mining;
 mod rounds;
 mod state;
 
@@ -35,5 +37,6 @@ pub use effect::{Answer, Commit, Effect, HaltReason, Note, PegCheck, TemplateReq
 pub use input::{
     Claim, ClaimId, EngineFailure, Execution, ImportedBlock, Input, PegSubject, PegVerdict, Template, Ticket, Timer,
 };
+pub use mining::{AuxBlock, WorkStatus};
 pub use slots::Millis;
 pub use state::{Boot, State, StateError, Status};

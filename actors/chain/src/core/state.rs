@@ -19,10 +19,12 @@ use super::effect::{Answer, Effect, HaltReason, Note};
 use super::importing::BlockImportRequest;
 use super::input::{Claim, Input, Ticket, Timer};
 use super::judging::Candidate;
+use super::mining::{Mining, WorkStatus};
 use super::rules::{BlockRefusal, ChainRules, Head};
 use super::slots::Millis;
 
-/// Hashes of committed blocks that are kept to recognise a fork without asking the disk.
+/// Hashes of committed blocks that are kept to recognise a fork without asking the disk. Those that wait for work are kept
+/// in any case: at most as many as the specification lets wait.
 const RECENT_BLOCKS: usize = 1_024;
 
 /// The chain role's whole state.
@@ -34,6 +36,7 @@ pub struct State {
     pub(super) machine: Option<Machine>,
     pub(super) candidates: BTreeMap<B256, Candidate>,
     pub(super) pending: Pending,
+    pub(super) mining: Mining,
     pub(super) bitcoin: Option<BitcoinView>,
     pub(super) building: Option<Building>,
     pub(super) committing: Option<Committing>,
@@ -78,6 +81,8 @@ pub struct Boot {
     pub ledger: Ledger,
     /// `None`: a full node.
     pub key: Option<PrivateKey>,
+    /// Hashes of the unsettled blocks below the head; none without merged mining.
+    pub unsettled: BTreeMap<u64, B256>,
     /// The log of the height after the head.
     pub log: Vec<Vec<u8>>,
 }
@@ -124,6 +129,8 @@ pub struct Status {
     pub bitcoin: Option<BitcoinView>,
     /// A height that somebody has and we do not.
     pub sync_target: u64,
+    /// Merged mining, if the chain has it.
+    pub work: Option<WorkStatus>,
     /// Why everything stopped.
     pub halted: Option<HaltReason>,
 }
@@ -136,9 +143,11 @@ impl State {
             Some(key) => Some(own_machine(&boot.rules, key)?),
             None => None,
         };
+        let mut recent = boot.unsettled;
+        recent.insert(boot.head.height, boot.head.hash);
         let mut state = Self {
             committed_at: Millis(0),
-            recent: BTreeMap::from([(boot.head.height, boot.head.hash)]),
+            recent,
             is_fresh: boot.head.height == 0 && boot.log.is_empty(),
             votes_from: 0,
             head: boot.head,
@@ -146,6 +155,7 @@ impl State {
             machine,
             candidates: BTreeMap::new(),
             pending: Pending::default(),
+            mining: Mining::default(),
             bitcoin: None,
             building: None,
             committing: None,
@@ -192,6 +202,8 @@ impl State {
             Input::Committed { hash } => self.on_committed(now, hash, &mut effects),
             Input::ClaimArrived { ticket, claim } => self.on_claim(ticket, claim, &mut effects),
             Input::BitcoinView(view) => self.bitcoin = Some(view),
+            Input::AuxBlockWanted { ticket, fee_recipient } => self.on_aux_block_wanted(ticket, fee_recipient, &mut effects),
+            Input::AuxBlockSolved { ticket, hash, proof } => self.on_aux_block_solved(now, ticket, hash, &proof, &mut effects),
         }
         effects
     }
@@ -213,6 +225,7 @@ impl State {
             committed_unix_millis: self.committed_at.0,
             bitcoin: self.bitcoin,
             sync_target: self.sync_target,
+            work: self.work_status(),
             halted: self.halted.clone(),
         }
     }
@@ -308,7 +321,8 @@ impl State {
 
     pub(super) fn remember(&mut self, height: u64, hash: B256) {
         self.recent.insert(height, hash);
-        while self.recent.len() > RECENT_BLOCKS {
+        let settled = self.rules.work.as_ref().map_or(u64::MAX, |work| work.settled(&self.ledger).end.height);
+        while self.recent.len() > RECENT_BLOCKS && self.recent.keys().next().is_some_and(|oldest| *oldest <= settled) {
             self.recent.pop_first();
         }
     }
@@ -329,6 +343,9 @@ fn refuse_when_halted(input: Input, effects: &mut Vec<Effect>) {
     let halted = || "the chain is halted; see the status of the chain role".to_owned();
     match input {
         Input::ClaimArrived { ticket, .. } => effects.push(Effect::Answer { ticket, answer: Answer::Busy(halted()) }),
+        Input::AuxBlockWanted { ticket, .. } | Input::AuxBlockSolved { ticket, .. } => {
+            effects.push(Effect::Answer { ticket, answer: Answer::Busy(halted()) });
+        }
         Input::BatchBlockImport { ticket, .. } => {
             effects.push(Effect::Answer { ticket, answer: Answer::ImportRefused(halted()) })
         }

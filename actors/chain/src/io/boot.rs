@@ -8,6 +8,7 @@
 //! | head n | head < n | replay from storage |
 //! | head n | head > n, or another block | stop: the two do not belong together |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use malachite_ed25519::PrivateKey;
 use super::engine::EngineDoor;
 use crate::core::rules::{ChainRules, Head, payload_hash};
 use crate::core::{Boot, EngineFailure};
+
+/// Blocks per question to storage.
+const BLOCKS_PER_READ: u32 = 256;
 
 /// A committed block and what it states about the peg.
 pub(crate) type LastBlock = (common::CommittedBlock, Vec<storage::LedgerFact>);
@@ -48,12 +52,13 @@ impl Loader<'_> {
         let ledger = Ledger::replay(&self.rules.spec, Height(head.height), &facts)
             .map_err(|cause| ActorError::Broken(format!("the stored ledger: {cause}")))?;
         let last = last.map(|block| (block, facts.into_iter().filter(|fact| fact.height == head.height).collect()));
+        let unsettled = self.unsettled(&ledger).await?;
         let log = match key {
             Some(_) => self.log(head.height.saturating_add(1)).await,
             None => Vec::new(),
         };
         tracing::info!(height = head.height, hash = %head.hash, logged = log.len(), "chain state loaded");
-        Ok((Boot { rules: self.rules.clone(), head, ledger, key, log }, last))
+        Ok((Boot { rules: self.rules.clone(), head, ledger, key, unsettled, log }, last))
     }
 
     async fn stored_head(&self, stored: &storage::Head) -> Result<(Head, common::CommittedBlock), ActorError> {
@@ -124,6 +129,26 @@ impl Loader<'_> {
             return Err(ActorError::Broken(format!("the stored ledger is of height {height}, the head is {}", head.height)));
         }
         Ok(facts)
+    }
+
+    /// Hashes of the blocks that wait for work: a bundle names them.
+    async fn unsettled(&self, ledger: &Ledger) -> Result<BTreeMap<u64, B256>, ActorError> {
+        let mut hashes = BTreeMap::new();
+        let Some(work) = &self.rules.work else { return Ok(hashes) };
+        let (mut next, head) = (work.settled(ledger).end.height.saturating_add(1), ledger.height().0);
+        while next <= head {
+            let read: storage::Blocks = self.ask(storage::GetBlocks { from_height: next, limit: BLOCKS_PER_READ }).await;
+            if read.blocks.is_empty() {
+                return Err(ActorError::Broken(format!("stored block {next} is missing below the head {head}")));
+            }
+            for block in read.blocks {
+                let hash = B256::try_from(block.hash.as_slice())
+                    .map_err(|_| ActorError::Broken(format!("stored block {}: malformed hash", block.height)))?;
+                next = block.height.saturating_add(1);
+                hashes.insert(block.height, hash);
+            }
+        }
+        Ok(hashes)
     }
 
     async fn log(&self, height: u64) -> Vec<Vec<u8>> {

@@ -11,7 +11,9 @@ use super::{BlockRefusal, ChainRules, Head, makes_bitcoin_claims};
 /// one block show when the ledger would apply them together.
 pub(super) fn check(rules: &ChainRules, block: &Block, parent: &Head, ledger: &Ledger) -> Result<Vec<Fact>, BlockRefusal> {
     check_view(block, parent)?;
-    check_inactive(block)?;
+    if !block.body.governance.is_empty() {
+        return Err(BlockRefusal::GovernanceNotActive);
+    }
     let mut facts = Vec::new();
     let view = &block.header.bitcoin_view;
     for (index, claim) in block.body.peg_ins.iter().enumerate() {
@@ -49,16 +51,6 @@ fn check_view(block: &Block, parent: &Head) -> Result<(), BlockRefusal> {
     }
     if view != parent.view && !makes_bitcoin_claims(block) {
         return Err(BlockRefusal::ViewWithoutClaims);
-    }
-    Ok(())
-}
-
-fn check_inactive(block: &Block) -> Result<(), BlockRefusal> {
-    if !block.body.bundle.is_empty() {
-        return Err(BlockRefusal::BundleNotActive);
-    }
-    if !block.body.governance.is_empty() {
-        return Err(BlockRefusal::GovernanceNotActive);
     }
     Ok(())
 }

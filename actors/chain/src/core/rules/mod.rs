@@ -11,7 +11,9 @@
 //! | payouts | exactly the recomputed plan [PEG-13] | ledger |
 //! | settlements | of recorded, unsettled payouts, deep enough under the view [PEG-14] | view, ledger |
 //! | refunds | justified, with the one right reason [PEG-7] | ledger |
-//! | bundle, governance records | none before their activation | height |
+//! | bundle | none on a chain without merged mining; else the next range, committed blocks, enough work [PEG-15] | ledger, hashes of unsettled blocks |
+//! | no bundle | at most `max_blocks_without_pow` blocks are unsettled then | ledger |
+//! | governance records | none before their activation | height |
 //! | payload | number, parent, time, randao, fee recipient, gas limit, no blobs; withdrawals exactly the justified ones [PEG-5] | all of the above |
 //!
 //! The clock of this node takes no part: whether a block comes too early is judged where it is received.
@@ -19,15 +21,20 @@
 mod claims;
 mod payload;
 mod reason;
+mod work;
+
+use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
 use alys_blocks::{BLOCK_VERSION, BitcoinView, Block, Certificate, ChainDomain, ChainSpec};
 use alys_peg::{Fact, Federation, FederationError, Ledger, PegRules};
+use alys_pow::{WorkRules, WorkSpecError};
 use alys_proto::Height;
 
 pub(super) use payload::justified;
 pub use payload::payload_hash;
 pub use reason::BlockRefusal;
+pub use work::Work;
 
 use super::consensus::context::{ValidatorSet, ValidatorSetError};
 use super::slots::SlotClock;
@@ -47,6 +54,8 @@ pub struct ChainRules {
     pub federation: Federation,
     /// Numbers of the peg.
     pub peg: PegRules,
+    /// Merged mining, if the chain has it.
+    pub work: Option<Work>,
 }
 
 /// A specification that names no possible chain.
@@ -58,6 +67,9 @@ pub enum RulesError {
     /// Its federation.
     #[error("federation of the chain specification: {0}")]
     Federation(#[from] FederationError),
+    /// Its merged mining.
+    #[error("chain specification: {0}")]
+    Work(#[from] WorkSpecError),
 }
 
 /// The committed block that the next one builds on.
@@ -104,6 +116,7 @@ impl ChainRules {
             validators: ValidatorSet::new(&spec.validators, 1)?,
             federation: Federation::try_from(&spec)?,
             peg: PegRules::from(&spec),
+            work: WorkRules::of(&spec)?.map(Work::new),
             spec,
         })
     }
@@ -126,13 +139,22 @@ impl ChainRules {
     }
 
     /// Judges the block that follows `parent`, in a round up to `last_round`. `ledger` is the parent's; it is left as it was.
-    pub fn check(&self, block: &Block, parent: &Head, last_round: u32, ledger: &mut Ledger) -> Result<Checked, BlockRefusal> {
+    /// `hashes` are those of the parent and of the unsettled blocks before it.
+    pub fn check(
+        &self,
+        block: &Block,
+        parent: &Head,
+        last_round: u32,
+        ledger: &mut Ledger,
+        hashes: &BTreeMap<u64, B256>,
+    ) -> Result<Checked, BlockRefusal> {
         match Self::rule_set(parent.height.saturating_add(1)) {
             RuleSet::V1 => {
                 self.check_header(block, parent)?;
                 self.check_turn(block, parent, last_round)?;
                 self.check_parent(block, parent)?;
-                let facts = claims::check(self, block, parent, ledger)?;
+                let mut facts = claims::check(self, block, parent, ledger)?;
+                facts.extend(work::check(self.work.as_ref(), block, ledger, hashes)?.map(Fact::WorkSettled));
                 payload::check(self, block, parent, ledger, &facts)?;
                 let height = Height(block.header.height);
                 ledger.would_apply(height, &facts).map_err(BlockRefusal::Ledger)?;

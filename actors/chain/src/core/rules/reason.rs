@@ -5,6 +5,7 @@ use alys_blocks::payload::PayloadError;
 use alys_blocks::{CertificateError, ValidatorId};
 use alys_peg::withdrawals::WithdrawalMismatch;
 use alys_peg::{PayoutRefusal, PegInvariant, ProofRefusal, Violation, WireError, refund::RefundRefusal};
+use alys_pow::{BundleError, BundleRefusal, Halted};
 
 /// A rule that a block breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,9 +73,18 @@ pub enum BlockRefusal {
     /// The Bitcoin view moves and no claim needs it.
     #[error("the Bitcoin view moves without a claim that needs it")]
     ViewWithoutClaims,
-    /// Merged mining has not begun.
-    #[error("AuxPoW bundles are not active at this height")]
+    /// The chain is not merge-mined.
+    #[error("this chain takes no AuxPoW bundles")]
     BundleNotActive,
+    /// The bundle does not decode.
+    #[error("bundle: {0}")]
+    BundleForm(BundleError),
+    /// Its range or its work is not what the chain asks for [PEG-15].
+    #[error("bundle: {0}")]
+    Bundle(BundleRefusal),
+    /// Too many blocks wait for work.
+    #[error("the chain waits for work: {0}")]
+    WantsWork(Halted),
     /// Governance records have not begun.
     #[error("governance records are not active at this height")]
     GovernanceNotActive,
@@ -176,6 +186,7 @@ impl BlockRefusal {
             Self::RefundForm { .. } | Self::Refund { .. } => Some(PegInvariant::P7),
             Self::PayoutForm(_) | Self::Payout(_) => Some(PegInvariant::P13),
             Self::Settlement { .. } => Some(PegInvariant::P14),
+            Self::Bundle(_) => Some(PegInvariant::P15),
             _ => None,
         }
     }

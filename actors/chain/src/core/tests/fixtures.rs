@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_eips::eip4895;
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use alloy_rpc_types_engine::{ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3};
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
+use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec, WorkSpec};
 use alys_blocks::{BitcoinView, ChainSpec, FEE_SINK, encode_payload};
 use alys_peg::{PegInProof, deposit};
 use alys_proto::common::Burn;
@@ -50,6 +50,21 @@ pub(crate) fn spec(validators: u8) -> ChainSpec {
 
 pub(crate) fn rules(validators: u8) -> Arc<ChainRules> {
     Arc::new(ChainRules::new(spec(validators)).unwrap())
+}
+
+/// A merge-mined chain with regtest's target, on which this many blocks may wait for work.
+pub(crate) fn mined_rules(validators: u8, max_blocks_without_pow: u64) -> Arc<ChainRules> {
+    let work = WorkSpec {
+        aux_chain_id: 1_337,
+        first_bits: 0x207f_ffff,
+        limit_bits: 0x207f_ffff,
+        spacing_seconds: 10,
+        window: 3,
+        factor: 4,
+        max_blocks_without_pow,
+        settled_peg_outs: true,
+    };
+    Arc::new(ChainRules::new(ChainSpec { work: Some(work), ..spec(validators) }).unwrap())
 }
 
 /// What the engine would build: everything as asked, no transactions. The block hash covers all other fields.

@@ -6,6 +6,7 @@ mod crashes;
 pub(crate) mod fixtures;
 mod imports;
 mod losses;
+mod mining;
 mod pegs;
 mod proposals;
 mod rules;

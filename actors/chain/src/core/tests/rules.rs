@@ -56,7 +56,7 @@ fn case() -> Case {
 
 impl Case {
     fn check(&mut self) -> Result<Vec<Fact>, BlockRefusal> {
-        self.rules.check(&self.block, &self.parent, 0, &mut self.ledger).map(|checked| checked.facts)
+        self.rules.check(&self.block, &self.parent, 0, &mut self.ledger, &Default::default()).map(|checked| checked.facts)
     }
 }
 

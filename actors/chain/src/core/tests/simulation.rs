@@ -65,8 +65,14 @@ pub(crate) struct Disk {
 impl Simulation {
     /// `validators` voting nodes and `followers` without a key.
     pub(crate) fn new(validators: u8, followers: usize, seed: u64) -> Self {
+        Self::of(rules(validators), followers, seed)
+    }
+
+    /// All validators of a chain and `followers` without a key.
+    pub(crate) fn of(rules: Arc<ChainRules>, followers: usize, seed: u64) -> Self {
+        let validators = u8::try_from(rules.spec.validators.len()).unwrap();
         let mut simulation = Self {
-            rules: rules(validators),
+            rules,
             nodes: Vec::new(),
             now: Millis(GENESIS_TIME * 1_000 + 500),
             queue: BTreeMap::new(),
@@ -113,7 +119,10 @@ impl Simulation {
         let head = node.disk.head(&rules);
         let ledger = Ledger::replay(&rules.spec, Height(head.height), &node.disk.facts).unwrap();
         let log = if node.disk.wal_height == head.height + 1 { node.disk.wal.clone() } else { Vec::new() };
-        let boot = Boot { rules, head, ledger, key: node.number.map(key), log };
+        // A bundle may name any of them.
+        let hash = |block: &CommittedBlock| (block.height, B256::from_slice(&block.hash));
+        let unsettled = node.disk.blocks.iter().map(hash).collect();
+        let boot = Boot { rules, head, ledger, key: node.number.map(key), unsettled, log };
         let (state, effects) = State::boot(boot, self.now).unwrap();
         self.nodes[index].state = Some(state);
         self.carry_out(index, effects);
