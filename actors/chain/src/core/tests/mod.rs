@@ -3,6 +3,7 @@
 
 mod codec;
 mod crashes;
+mod faults;
 pub(crate) mod fixtures;
 mod imports;
 mod losses;
@@ -10,5 +11,6 @@ mod mining;
 mod pegs;
 mod proposals;
 mod rules;
+mod seeds;
 mod simulation;
 mod voting;

@@ -23,6 +23,14 @@ pub(super) fn mint_one(world: &mut Simulation) {
     world.run_until(20, |world| world.state(0).ledger().supply().to_sats() == Some(Sats(100_000_000)));
 }
 
+impl Simulation {
+    /// The same deposit again and again, by whoever is asked.
+    pub(crate) fn claim_deposit(&mut self, node: usize) {
+        let claim = deposit(self, 10);
+        self.step(node, Input::ClaimArrived { ticket: crate::core::Ticket(9), claim });
+    }
+}
+
 #[test]
 fn a_deposit_is_minted_once_however_often_it_comes() {
     let mut world = Simulation::new(1, 0, 1);

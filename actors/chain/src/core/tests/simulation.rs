@@ -27,8 +27,26 @@ pub(crate) struct Simulation {
     random: u64,
     /// Nodes that hear nothing and are not heard.
     pub(crate) cut_off: Vec<usize>,
+    pub(crate) weather: Weather,
+    /// Validators that say more than their core does.
+    pub(crate) liars: Vec<usize>,
+    /// The one block that anybody has ever committed at each height.
+    chain: BTreeMap<u64, Vec<u8>>,
+    /// What has happened, when it is kept.
+    pub(crate) log: Option<String>,
     /// (validator, height, round, kind) → block, over all lives of all nodes.
     votes: BTreeMap<(B256, u64, u32, bool), String>,
+}
+
+/// The lines between the nodes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weather {
+    /// Of a hundred messages.
+    pub(crate) lost: u64,
+    /// Longest way, milliseconds; 0: 40.
+    pub(crate) latest: u64,
+    /// Nodes on the far side of a partition.
+    pub(crate) far: Vec<usize>,
 }
 
 enum Event {
@@ -79,6 +97,10 @@ impl Simulation {
             sequence: 0,
             random: seed.wrapping_mul(2).wrapping_add(1),
             cut_off: Vec::new(),
+            weather: Weather::default(),
+            liars: Vec::new(),
+            chain: BTreeMap::new(),
+            log: None,
             votes: BTreeMap::new(),
         };
         for number in 0..validators {
@@ -170,6 +192,9 @@ impl Simulation {
     fn next_event(&mut self) {
         let ((at, ..), (index, life, Event::Input(input))) = self.queue.pop_first().unwrap();
         self.now = self.now.max(at);
+        if let Some(log) = &mut self.log {
+            log.push_str(&format!("{} {index} {input:?}\n", self.now.0));
+        }
         if self.nodes[index].life == life {
             self.step(index, input);
         }
@@ -191,7 +216,8 @@ impl Simulation {
         }
     }
 
-    fn random(&mut self, below: u64) -> u64 {
+    /// Another number below this.
+    pub(crate) fn random(&mut self, below: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -220,6 +246,8 @@ impl Simulation {
                 let disk = &mut self.nodes[index].disk;
                 assert_eq!(commit.block.height, disk.blocks.len() as u64 + 1, "storage takes only the next block");
                 disk.blocks.push(commit.block.clone());
+                let known = self.chain.entry(commit.block.height).or_insert_with(|| commit.block.hash.clone());
+                assert_eq!(*known, commit.block.hash, "two blocks are committed at height {}", commit.block.height);
                 disk.facts.extend(commit.facts.clone());
                 if let Some(state) = self.nodes[index].state.as_mut() {
                     effects.extend(state.step(self.now, Input::Committed { hash: commit.hash }));
@@ -282,6 +310,9 @@ impl Simulation {
         let message = Spoken::decode(&message).unwrap().message;
         let gossip = Gossip::decode(&message).unwrap();
         self.assert_logged(from, &gossip);
+        if self.liars.contains(&from) && self.lie(from, &gossip) {
+            return;
+        }
         if let Gossip::Vote(vote) = gossip {
             let vote = SignedVote::<Aura>::try_from(&vote).unwrap();
             let kind = vote.kind == malachite_types::VoteType::Precommit;
@@ -314,11 +345,23 @@ impl Simulation {
 
     fn deliver(&mut self, from: usize, input: impl Fn(usize) -> Input) {
         for to in 0..self.nodes.len() {
-            if to != from && !self.cut_off.contains(&to) && !self.cut_off.contains(&from) {
-                let at = self.now.after(1 + self.random(40));
-                self.later(to, at, input(to));
+            if to != from && self.is_joined(from, to) && self.random(100) >= self.weather.lost {
+                self.send(to, input(to));
             }
         }
+    }
+
+    /// On its way to one node.
+    pub(crate) fn send(&mut self, to: usize, input: Input) {
+        let latest = if self.weather.latest == 0 { 40 } else { self.weather.latest };
+        let at = self.now.after(1 + self.random(latest));
+        self.later(to, at, input);
+    }
+
+    /// Whether there is a line between two nodes.
+    pub(crate) fn is_joined(&self, one: usize, other: usize) -> bool {
+        let is_far = |node| self.weather.far.contains(&node);
+        is_far(one) == is_far(other) && ![one, other].iter().any(|node| self.cut_off.contains(node))
     }
 }
 
