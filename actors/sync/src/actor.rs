@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::core::{
-    Cut, Effect, ImportFault, Input, Learned, Millis, Phase, Piece, RangeFault, Rests, Settings, State, Task, Tip, Worker, check,
-    check_piece,
+    Cut, Effect, ImportFault, Input, Learned, Millis, Phase, Piece, Progress, RangeFault, Rests, Settings, State, Task, Tip,
+    Worker, check, check_piece,
 };
 use crate::metrics::{Metrics, Work as WorkFigures};
 use crate::team::Team;
@@ -65,6 +65,7 @@ pub struct SyncActor {
     leads: bool,
     /// The highest target that any leader has named.
     known_target: u64,
+    progress: Progress,
     serving: Arc<Semaphore>,
     began: Instant,
 }
@@ -102,6 +103,7 @@ impl SyncActor {
             members: BTreeSet::new(),
             leads: false,
             known_target: 0,
+            progress: Progress::default(),
             serving: Arc::new(Semaphore::new(serving)),
             config,
             began: Instant::now(),
@@ -332,6 +334,11 @@ impl RoleActor for SyncActor {
             Note::Told(Err(refused)) => self.work(cx.local(), Learned::Work(Err(refused.to_string()))),
             Note::Tick => {
                 self.look(cx.local());
+                if self.state.is_syncing() {
+                    self.progress.note(self.now(), self.state.local());
+                } else {
+                    self.progress.clear();
+                }
                 cx.local().send_after(TICK, Local(Note::Tick));
             }
         }
@@ -343,12 +350,15 @@ impl RoleActor for SyncActor {
         let (failures, last_failure) = self.state.failures();
         let (worker_failures, last_of_worker) = self.worker.failures();
         let (out, waiting) = self.state.pieces();
+        let (rate, left) = self.progress.show(self.state.target());
         let failures = failures.saturating_add(worker_failures);
         let last_failure = if last_failure.is_empty() { last_of_worker } else { last_failure };
         let fields = vec![
             ("phase", self.state.phase().name().to_owned()),
             ("local_height", self.state.local().to_string()),
             ("target_height", self.state.target().max(self.known_target).to_string()),
+            ("blocks_per_second", rate),
+            ("left", left),
             ("imported", imported.to_string()),
             ("served_blocks", served.to_string()),
             ("failures", failures.to_string()),
@@ -372,6 +382,7 @@ impl RoleActor for SyncActor {
             leads: self.leads,
             workers: self.members.len().max(1),
             target_height: self.state.target().max(self.known_target),
+            blocks_per_second: self.progress.rate(),
             failures: self.state.failures().0.saturating_add(self.worker.failures().0),
             fetched_blocks: self.worker.fetched(),
         };

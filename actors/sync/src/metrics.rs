@@ -1,5 +1,7 @@
 //! The sync role's own metrics.
 
+use std::time::Duration;
+
 use documented::DocumentedFields;
 use serde::Serialize;
 
@@ -26,6 +28,8 @@ pub struct Metrics {
     pieces_out: usize,
     /// Pieces that were fetched and wait for an earlier one.
     pieces_waiting: usize,
+    /// Blocks by which our head came nearer to the target, a second, over the last half minute; absent without a target.
+    blocks_per_second: Option<f64>,
     /// Failures since the last success.
     failures: u32,
     /// Blocks that this worker fetched.
@@ -42,6 +46,8 @@ pub(crate) struct Work {
     pub(crate) leads: bool,
     pub(crate) workers: usize,
     pub(crate) target_height: u64,
+    /// In thousandths.
+    pub(crate) blocks_per_second: Option<u64>,
     pub(crate) failures: u32,
     pub(crate) fetched_blocks: u64,
 }
@@ -60,6 +66,7 @@ impl Metrics {
             workers: work.workers,
             pieces_out,
             pieces_waiting,
+            blocks_per_second: work.blocks_per_second.map(|rate| Duration::from_millis(rate).as_secs_f64()),
             failures: work.failures,
             fetched_blocks_total: work.fetched_blocks,
             imported_blocks_total,

@@ -275,9 +275,23 @@ impl Row {
         ]
     }
 
+    /// How far sync is on its way to the head of the others; empty: it is there, or this is not sync.
+    fn progress(&self) -> String {
+        let field = |name: &str| self.status.get(name).and_then(Value::as_str).unwrap_or_default();
+        match field("left") {
+            "" | "-" => String::new(),
+            left => format!(
+                "block {} of {}, {} a second, {left} left",
+                field("local_height"),
+                field("target_height"),
+                field("blocks_per_second")
+            ),
+        }
+    }
+
     /// How it is, and what a restart of it would change.
     fn remark(&self) -> String {
-        let mut remarks = vec![self.reason.clone()];
+        let mut remarks = vec![self.reason.clone(), self.progress()];
         if !self.outdated.is_empty() {
             remarks.push(format!("outdated: {}", self.outdated));
         }

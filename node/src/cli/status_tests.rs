@@ -59,6 +59,20 @@ fn every_role_has_a_row_whoever_knows_of_it() {
 }
 
 #[test]
+fn sync_says_how_long_it_will_take() {
+    let fields = |left: &str| {
+        [("local_height", "120"), ("target_height", "5000"), ("blocks_per_second", "12.3"), ("left", left)]
+            .map(|(name, value)| Field { name: name.into(), value: value.into() })
+            .into()
+    };
+    for (left, remark) in [("6m 37s", "block 120 of 5000, 12.3 a second, 6m 37s left"), ("-", "")] {
+        let seen = Observation { health: Health::Ready.into(), status: fields(left), ..Observation::default() };
+        let rows = rows(&[observed(Role::Sync, Ok(seen))], &[]);
+        assert_eq!(rows.iter().find(|row| row.role == "sync").unwrap().remark(), remark);
+    }
+}
+
+#[test]
 fn an_outdated_process_is_told_from_one_that_would_not_start() {
     let with = |on_disk: Option<&str>, fault: &str| {
         let generation = |configuration: &str| Generation { build: "0.1.0+a".into(), configuration: configuration.into() };
