@@ -6,5 +6,6 @@ pub mod debug;
 pub mod failure;
 pub mod generate;
 pub mod io;
+pub mod miner;
 pub mod prepare;
 pub mod wiring;

@@ -8,6 +8,7 @@ use alys_proto::{Role, Sats};
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 
+use super::miner::MinerArgs;
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
 use super::peers::PeersArgs;
 use super::testnet::TestnetArgs;
@@ -83,6 +84,8 @@ pub enum Command {
     /// Make keys, or show their public halves
     #[command(subcommand)]
     Keys(Keys),
+    /// Mine for test networks: Bitcoin blocks that carry the work for Alys too. Ctrl-C ends it
+    Miner(MinerArgs),
     /// Make a test chain of several validators: a folder for each, which `alys up --data-dir` starts
     Testnet(TestnetArgs),
     /// Write what systemd or Kubernetes needs to run a node, from one topology file
@@ -122,6 +125,9 @@ pub struct Up {
     /// Address that governance nodes connect to
     #[arg(long, value_name = "ADDRESS")]
     pub grpc: Option<SocketAddr>,
+    /// Address of the JSON-RPC for miners [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub mining_rpc: Option<SocketAddr>,
     /// Peer-to-peer port on 127.0.0.1
     #[arg(long, value_name = "PORT")]
     pub p2p_port: Option<u16>,
@@ -143,6 +149,9 @@ pub struct Up {
     /// Bitcoin confirmations that a chain that is made now asks for
     #[arg(long, value_name = "BLOCKS", default_value_t = 6, requires = "dev", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub confirmations: u32,
+    /// A chain that is made now is merge-mined, with an easy target; miners are served on 127.0.0.1:8555
+    #[arg(long, requires = "dev")]
+    pub work: bool,
     /// Show what the roles print
     #[arg(short, long)]
     pub verbose: bool,

@@ -5,6 +5,7 @@ mod configure;
 mod evm;
 mod generate;
 mod keys;
+pub mod miner;
 pub mod orders;
 pub mod peers;
 mod peg_in;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),
         Command::Config(args) => configure::run(&place, &args),
         Command::Keys(args) => keys::run(&place, &args),
+        Command::Miner(args) => runtime()?.block_on(miner::run(&place, &args)),
         Command::Testnet(args) => testnet::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Version { output } => version(output),

@@ -33,14 +33,20 @@ pub struct TestnetArgs {
     /// Address of the host that a validator will run on, one for each in their order [default: all on this host]
     #[arg(long, value_name = "ADDRESS")]
     pub host: Vec<IpAddr>,
-    /// First of three ports of the first validator: Eth JSON-RPC, governance gRPC, peer-to-peer. The next has its own ten further on
+    /// The chain is merge-mined, with an easy target
+    #[arg(long)]
+    pub work: bool,
+    /// Blocks that may wait for work
+    #[arg(long, value_name = "BLOCKS", default_value_t = 20, requires = "work", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub max_blocks_without_pow: u64,
+    /// First of the ports of the first validator: Eth JSON-RPC, governance gRPC, peer-to-peer, with --work JSON-RPC for miners. The next has its own ten further on
     #[arg(long, value_name = "PORT", default_value_t = 21_000)]
     pub port_base: u16,
 }
 
 pub(super) fn run(args: &TestnetArgs) -> Outcome {
-    let TestnetArgs { members, threshold, slot_millis, confirmations, .. } = *args;
-    let chain = DevChain { members, threshold, slot_millis, confirmations, ..DevChain::default() };
+    let TestnetArgs { members, threshold, slot_millis, confirmations, work, max_blocks_without_pow, .. } = *args;
+    let chain = DevChain { members, threshold, slot_millis, confirmations, work, max_blocks_without_pow, ..DevChain::default() };
     let made =
         make(&args.folder, &Testnet { chain, validators: args.validators, hosts: args.host.clone(), port_base: args.port_base })?;
     for (data_dir, _) in &made {

@@ -15,7 +15,8 @@ use crate::prepare::{self, DevChain};
 pub(super) fn run(place: &Place, args: &Up) -> Outcome {
     let (data_dir, file) = (place.data_dir(args.dev), place.file(args.dev));
     if args.dev {
-        let chain = DevChain { slot_millis: args.slot_millis, confirmations: args.confirmations, ..DevChain::default() };
+        let chain =
+            DevChain { slot_millis: args.slot_millis, confirmations: args.confirmations, work: args.work, ..DevChain::default() };
         report(&data_dir, "a test chain", &prepare::dev(&data_dir, &chain)?);
     }
     if let Some(spec) = &args.join {
@@ -91,6 +92,9 @@ fn flags(args: &Up) -> Outcome<Vec<Override>> {
     }
     if let Some(address) = args.grpc {
         sets.push(Override::new("stream.listen", address, "--grpc"));
+    }
+    if let Some(address) = args.mining_rpc {
+        sets.push(Override::new("chain.mining.listen", address, "--mining-rpc"));
     }
     if let Some(port) = args.p2p_port {
         sets.push(p2p(port, "--p2p-port"));

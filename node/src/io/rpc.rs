@@ -34,6 +34,16 @@ impl Rpc {
         Ok(Self { client: Client::with_transport(builder.build()), name: "Eth JSON-RPC", url: url.to_owned() })
     }
 
+    /// An Alys node's JSON-RPC for miners.
+    pub fn miners(url: &str, auth_file: Option<&Path>) -> Outcome<Self> {
+        let mut builder = Builder::new().timeout(TIMEOUT).url(url).or_configuration(format!("`{url}` is not a URL"))?;
+        if let Some(file) = auth_file {
+            let line = std::fs::read_to_string(file).or_configuration(format!("cannot read {}", file.display()))?;
+            builder = builder.cookie_auth(line.trim());
+        }
+        Ok(Self { client: Client::with_transport(builder.build()), name: "Alys", url: url.to_owned() })
+    }
+
     /// The bitcoind that bridge uses, or one of its wallets.
     pub fn bitcoind(config: &alys_bridge::BitcoindConfig, wallet: Option<&str>) -> Outcome<Self> {
         let base = config.url.trim_end_matches('/');

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::B256;
 use alys_blocks::ChainSpec;
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
+use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec, WorkSpec};
 
 use crate::failure::{Failure, OrFail as _, Outcome};
 use files::Made;
@@ -24,6 +24,8 @@ use keys::{Kind, Secret};
 
 const VALIDATOR_KEY: &str = "keys/validator.key";
 const NETWORK_KEY: &str = "network/p2p.key";
+/// Where `alys up --dev --work` serves miners.
+const MINING_PORT: u16 = 8_555;
 
 /// The test chain that is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +40,23 @@ pub struct DevChain {
     pub members: u32,
     /// Signatures needed.
     pub threshold: u32,
+    /// Merged mining.
+    pub work: bool,
+    /// Blocks that may wait for it.
+    pub max_blocks_without_pow: u64,
 }
 
 impl Default for DevChain {
     fn default() -> Self {
-        Self { chain_id: 212_121, slot_millis: 2_000, confirmations: 6, members: 3, threshold: 2 }
+        Self {
+            chain_id: 212_121,
+            slot_millis: 2_000,
+            confirmations: 6,
+            members: 3,
+            threshold: 2,
+            work: false,
+            max_blocks_without_pow: 20,
+        }
     }
 }
 
@@ -128,10 +142,29 @@ fn specification(chain: &DevChain, validators: Vec<B256>, members: Vec<Federatio
         federation: FederationSpec { threshold: chain.threshold, members },
         peg: PegSpec::default(),
         execution: ExecutionSpec::default(),
-        work: None,
+        work: chain.work.then(|| work(chain.max_blocks_without_pow)),
     };
     spec.check().map_err(|cause| Failure::usage(format!("this test chain cannot be: {cause}")))?;
     Ok(spec)
+}
+
+/// Merged mining as easy as on regtest. A test chain has no other Bitcoin chains' numbers to keep away from.
+fn work(max_blocks_without_pow: u64) -> WorkSpec {
+    WorkSpec {
+        aux_chain_id: 4_242,
+        first_bits: 0x207f_ffff,
+        limit_bits: 0x207f_ffff,
+        spacing_seconds: 10,
+        window: 20,
+        factor: 4,
+        max_blocks_without_pow,
+        settled_peg_outs: true,
+    }
+}
+
+/// The section for miners, when the chain is mined.
+fn mining(chain: &DevChain, port: u16) -> String {
+    if chain.work { format!("[chain.mining]\nlisten = \"127.0.0.1:{port}\"\n\n") } else { String::new() }
 }
 
 fn configuration(chain: &DevChain) -> String {
@@ -145,7 +178,7 @@ fn configuration(chain: &DevChain) -> String {
          [chain]\n\
          validator_key = \"keys/validator.key\"\n\
          \n\
-         [local]\n\
+         {}[local]\n\
          governance = {}\n\
          \n\
          [cluster.debug]\n\
@@ -157,6 +190,7 @@ fn configuration(chain: &DevChain) -> String {
          [bridge.bitcoind]\n\
          url = \"http://127.0.0.1:18443\"\n\
          cookie_file = \"~/.bitcoin/regtest/.cookie\"\n",
+        mining(chain, MINING_PORT),
         chain.members
     )
 }

@@ -13,7 +13,7 @@ use libp2p::multiaddr::Protocol;
 
 use super::files::{self, Made};
 use super::keys::Kind;
-use super::{DevChain, NETWORK_KEY, VALIDATOR_KEY, federation, key, own_cluster, specification};
+use super::{DevChain, NETWORK_KEY, VALIDATOR_KEY, federation, key, mining, own_cluster, specification};
 use crate::failure::{Failure, OrFail as _, Outcome};
 
 /// Ports between those of one validator and of the next.
@@ -138,7 +138,7 @@ fn configuration<'a>(net: &Testnet, number: u16, others: impl Iterator<Item = &'
          [chain]\n\
          validator_key = \"{VALIDATOR_KEY}\"\n\
          \n\
-         [local]\n\
+         {}[local]\n\
          governance = {members}\n\
          \n\
          [cluster.debug]\n\
@@ -158,6 +158,7 @@ fn configuration<'a>(net: &Testnet, number: u16, others: impl Iterator<Item = &'
          url = \"http://127.0.0.1:18443\"\n\
          cookie_file = \"~/.bitcoin/regtest/.cookie\"\n",
         net.validators,
+        mining(&net.chain, rpc.saturating_add(3)),
         others.join(", "),
     )
 }
@@ -192,6 +193,17 @@ mod tests {
             assert_eq!(loaded.config.local.governance, if position == 0 { 3 } else { 0 });
         }
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "nothing unfinished is left");
+    }
+
+    #[test]
+    fn a_mined_chain_serves_miners() {
+        let parent = tempfile::tempdir().unwrap();
+        let chain = DevChain { work: true, max_blocks_without_pow: 7, ..DevChain::default() };
+        let made = make(&parent.path().join("net"), &Testnet { chain, ..net(2) }).unwrap();
+        let second = load(&made[1].0.join("alys.toml"), &[]).unwrap();
+        let (rules, _) = alys_pow::WorkRules::of(&second.spec().unwrap()).unwrap().unwrap();
+        assert_eq!(rules.max_blocks_without_pow.get(), 7);
+        assert_eq!(second.config.chain.mining.listen, Some(([127, 0, 0, 1], 20_013).into()));
     }
 
     #[test]
