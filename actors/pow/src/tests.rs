@@ -9,7 +9,6 @@ mod claim;
 mod proof;
 mod retarget;
 mod settlement;
-mod speed;
 mod support;
 mod tree;
 mod vectors;
