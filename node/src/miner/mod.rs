@@ -92,13 +92,12 @@ impl Miner {
         while count.is_none_or(|count| accepted < count) {
             match self.round().await {
                 Ok(Some(solved)) => {
-                    said.clear();
                     accepted = accepted.saturating_add(u64::from(solved.alys == ACCEPTED));
                     self.tell(&solved)?;
                 }
                 Ok(None) => {}
                 Err(failure) => {
-                    // Each reason once, not three times a second.
+                    // A reason is told when it is another than before, not three times a second.
                     let reason = failure.report.to_string();
                     if reason != said {
                         eprintln!("waiting: {reason}");

@@ -49,17 +49,14 @@ impl State {
             let found = BlockRefusal::Time { time, parent: self.head.time };
             return self.refuse_own(found, effects);
         }
+        let height = self.head.height.saturating_add(1);
         let bundle = self.pending_bundle();
-        if bundle.is_none()
-            && let Some(halted) = self.wants_work()
-        {
-            // The round ends without a block, and so does each until a bundle comes.
-            return effects.push(Effect::Note(Note::WantsWork(halted)));
+        if bundle.is_none() && self.lets_turn_pass(height, effects) {
+            return;
         }
         let view = self.bitcoin.filter(|tip| tip.height >= self.head.view.height);
         let selection = self.pending.select(view.as_ref(), &self.rules, &mut self.ledger);
         let view = view.filter(|_| selection.claims_bitcoin()).unwrap_or(self.head.view);
-        let height = self.head.height.saturating_add(1);
         let building = Building { height, round, time, view, selection, bundle, stage: BuildStage::Confirming };
         if building.selection.claims_bitcoin() {
             effects.push(Effect::ValidatePegs(PegCheck {

@@ -19,7 +19,7 @@ use alys_blocks::limits::MaxBundleBytes;
 use alys_pow::{AuxPow, BlockRef, Bundle, Claim, Halted, MinedHash};
 use ssz_types::VariableList;
 
-use super::effect::{Answer, Effect};
+use super::effect::{Answer, Effect, Note};
 use super::input::Ticket;
 use super::rules::Work;
 use super::slots::Millis;
@@ -70,6 +70,8 @@ pub(super) struct Mining {
     /// With its number.
     pending: Option<(u64, VariableList<u8, MaxBundleBytes>)>,
     refused_proofs: u64,
+    /// Height for which it was said that it waits: said once, not in every slot.
+    said_for: u64,
 }
 
 impl State {
@@ -147,8 +149,18 @@ impl State {
         self.mining.pending.as_ref().map(|(_, bytes)| bytes.clone())
     }
 
+    /// Whether our turn at this height passes without a block, as each turn does until a bundle comes.
+    pub(super) fn lets_turn_pass(&mut self, height: u64, effects: &mut Vec<Effect>) -> bool {
+        let Some(halted) = self.wants_work() else { return false };
+        if self.mining.said_for != height {
+            self.mining.said_for = height;
+            effects.push(Effect::Note(Note::WantsWork(halted)));
+        }
+        true
+    }
+
     /// Whether the next block needs a bundle.
-    pub(super) fn wants_work(&self) -> Option<Halted> {
+    fn wants_work(&self) -> Option<Halted> {
         let work = self.rules.work.as_ref()?;
         work.rules.check_unsettled(work.settled(&self.ledger), self.head.height.saturating_add(1)).err()
     }
