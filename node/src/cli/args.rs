@@ -1,17 +1,16 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use alloy_primitives::Address;
 use alys_proto::{Role, Sats};
 use clap::{Args, Parser, Subcommand};
-use libp2p::Multiaddr;
 
 use super::miner::MinerArgs;
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
 use super::peers::PeersArgs;
 use super::testnet::TestnetArgs;
+use super::up::Up;
 use crate::debug::args::Debug;
 use crate::io::table::Output;
 use crate::prepare::keys::Kind;
@@ -102,59 +101,6 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-}
-
-/// `alys up`.
-#[derive(Clone, Debug, Args)]
-pub struct Up {
-    /// Make a regtest chain with keys, certificates and configuration if there is none yet
-    #[arg(long)]
-    pub dev: bool,
-    /// Be a full node of the chain with this specification; makes certificates and configuration if there are none yet
-    #[arg(long, value_name = "CHAIN.TOML", conflicts_with = "dev")]
-    pub join: Option<PathBuf>,
-    /// Node to connect to, like /ip4/192.0.2.1/tcp/30333/p2p/12D3…; repeatable
-    #[arg(long, value_name = "MULTIADDR")]
-    pub bootnode: Vec<Multiaddr>,
-    /// First of three ports: Eth JSON-RPC, governance gRPC, peer-to-peer [default: 8545, 50051, 30333]
-    #[arg(long, env = "ALYS_PORT_BASE", value_name = "PORT")]
-    pub port_base: Option<u16>,
-    /// Address of the Eth JSON-RPC
-    #[arg(long, value_name = "ADDRESS")]
-    pub eth_rpc: Option<SocketAddr>,
-    /// Address that governance nodes connect to
-    #[arg(long, value_name = "ADDRESS")]
-    pub grpc: Option<SocketAddr>,
-    /// Address of the JSON-RPC for miners [default: none]
-    #[arg(long, value_name = "ADDRESS")]
-    pub mining_rpc: Option<SocketAddr>,
-    /// Peer-to-peer port on 127.0.0.1
-    #[arg(long, value_name = "PORT")]
-    pub p2p_port: Option<u16>,
-    /// First of the ports on 127.0.0.1 for metrics and probes, one a role, then one a local governance node from the 21st on: /metrics, /livez, /readyz [default: none]
-    #[arg(long, env = "ALYS_METRICS_PORT_BASE", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_528))]
-    pub metrics_port_base: Option<u16>,
-    /// RPC of bitcoind. It may come later: until then the peg waits
-    #[arg(long, env = "ALYS_BITCOIN_URL", value_name = "URL")]
-    pub bitcoin_url: Option<String>,
-    /// Cookie file of bitcoind
-    #[arg(long, env = "ALYS_BITCOIN_COOKIE", value_name = "FILE")]
-    pub bitcoin_cookie: Option<PathBuf>,
-    /// Local governance nodes [default: as many as the test chain has members]
-    #[arg(long, value_name = "COUNT")]
-    pub governance: Option<u32>,
-    /// Slot length of a chain that is made now: whole seconds, in milliseconds
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2_000, requires = "dev")]
-    pub slot_millis: u64,
-    /// Bitcoin confirmations that a chain that is made now asks for
-    #[arg(long, value_name = "BLOCKS", default_value_t = 6, requires = "dev", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub confirmations: u32,
-    /// A chain that is made now is merge-mined, with an easy target; miners are served on 127.0.0.1:8555
-    #[arg(long, requires = "dev")]
-    pub work: bool,
-    /// Show what the roles print
-    #[arg(short, long)]
-    pub verbose: bool,
 }
 
 /// `alys role`.

@@ -15,7 +15,7 @@ mod place;
 mod role;
 pub(crate) mod status;
 pub mod testnet;
-mod up;
+pub mod up;
 
 use std::process::ExitCode;
 
