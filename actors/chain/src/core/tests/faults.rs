@@ -75,6 +75,18 @@ impl Simulation {
         }
     }
 
+    /// Runs with sync until `done`, at most `seconds` of simulated time.
+    pub(crate) fn run_with_exchange(&mut self, seconds: u64, done: impl Fn(&Self) -> bool) {
+        for _ in 0..seconds * 2 {
+            self.run_for(500);
+            self.exchange();
+            if done(self) {
+                return;
+            }
+        }
+        panic!("not done after {seconds} s: heights {:?}", self.heights());
+    }
+
     /// What a liar sends beside what its core wants sent; true: instead.
     pub(crate) fn lie(&mut self, from: usize, gossip: &Gossip) -> bool {
         match gossip {
