@@ -97,7 +97,7 @@ impl Simulation {
                 other.value = if self.random(2) == 0 { NilOrVal::Nil } else { invented };
                 let signed = sign_vote(&self.rules.domain, &key(from as u8), other);
                 let bytes = Gossip::Vote((&signed).into()).encode();
-                for to in (0..self.nodes.len()).filter(|to| *to != from).collect::<Vec<_>>() {
+                for to in self.others(from) {
                     if self.random(2) == 0 {
                         self.send(to, Input::ConsensusMessage(bytes.clone()));
                     }
@@ -111,7 +111,7 @@ impl Simulation {
                     *byte ^= 1;
                 }
                 let bytes = Gossip::Proposal(bad).encode();
-                for to in (0..self.nodes.len()).filter(|to| *to != from).collect::<Vec<_>>() {
+                for to in self.others(from) {
                     self.send(to, Input::ConsensusMessage(bytes.clone()));
                 }
                 self.random(2) == 0
@@ -122,7 +122,7 @@ impl Simulation {
                 let mut forged = imported(last);
                 forged.height += 1;
                 forged.certificate.height += 1;
-                for to in (0..self.nodes.len()).filter(|to| *to != from).collect::<Vec<_>>() {
+                for to in self.others(from) {
                     self.send(to, Input::BlockReceived(forged.clone()));
                 }
                 false

@@ -1,7 +1,6 @@
 //! Validators that are behind, and validators whose disk was lost.
 
-use super::simulation::Simulation;
-use crate::core::tests::simulation::Disk;
+use super::simulation::{Disk, Simulation};
 
 const LOST: usize = 3;
 
@@ -15,20 +14,6 @@ fn lost_after(millis: u64, seed: u64) -> Simulation {
     world
 }
 
-/// What sync does, as long as it is asked.
-fn run_with_sync(world: &mut Simulation, seconds: u64, done: impl Fn(&Simulation) -> bool) {
-    for _ in 0..seconds {
-        world.run_for(1_000);
-        if !world.nodes[LOST].sync_wanted.is_empty() {
-            world.catch_up(LOST);
-        }
-        if done(world) {
-            return;
-        }
-    }
-    panic!("not done after {seconds} s: heights {:?}", world.heights());
-}
-
 #[test]
 fn a_validator_that_lost_its_disk_votes_again_and_never_twice() {
     // That nobody votes twice in one place, in whichever life, is asserted for every vote.
@@ -36,11 +21,11 @@ fn a_validator_that_lost_its_disk_votes_again_and_never_twice() {
         for millis in [1, 30, 200, 700, 1_100, 1_900] {
             let mut world = lost_after(millis, seed);
             assert!(!world.state(LOST).status().producing || world.state(LOST).status().height == 0);
-            run_with_sync(&mut world, 60, |world| world.state(LOST).status().producing && world.height(LOST) > 8);
+            world.run_with_exchange(60, |world| world.state(LOST).status().producing && world.height(LOST) > 8);
             // With one of the others gone it is needed, so blocks show that it votes.
             world.cut_off = vec![0];
             let before = world.height(1);
-            run_with_sync(&mut world, 60, |world| world.height(1) >= before + 4);
+            world.run_with_exchange(60, |world| world.height(1) >= before + 4);
             world.assert_one_chain();
         }
     }

@@ -344,11 +344,16 @@ impl Simulation {
     }
 
     fn deliver(&mut self, from: usize, input: impl Fn(usize) -> Input) {
-        for to in 0..self.nodes.len() {
-            if to != from && self.is_joined(from, to) && self.random(100) >= self.weather.lost {
+        for to in self.others(from) {
+            if self.is_joined(from, to) && self.random(100) >= self.weather.lost {
                 self.send(to, input(to));
             }
         }
+    }
+
+    /// All nodes but one.
+    pub(crate) fn others(&self, from: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.nodes.len()).filter(move |to| *to != from)
     }
 
     /// On its way to one node.
