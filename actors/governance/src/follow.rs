@@ -49,7 +49,9 @@ pub(crate) async fn follow(node: Arc<Node>, address: Address) -> Result<(), Gove
         // A node that is behind us serves nothing yet, and so confirms nothing.
         let compared = !asked_again || !blocks.is_empty();
         let step = Step { node: node.clone(), blocks, unstored: std::mem::take(&mut unstored), asked_again };
-        let (kept, fault) = tokio::task::spawn_blocking(move || step.run())
+        let (kept, fault) = node
+            .tasks
+            .spawn_blocking(move || step.run())
             .await
             .map_err(|died| GovernanceError::Broken(format!("replay: {died}")))??;
         unstored = kept;

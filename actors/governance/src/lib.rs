@@ -49,7 +49,8 @@ pub use metrics::Metrics;
 use io::sidechain::Address;
 use node::Node;
 
-/// Runs until `shutdown` or until something happens that must not (see [`GovernanceError`]).
+/// Runs until `shutdown` or until something happens that must not (see [`GovernanceError`]). Then nothing of it is left: the
+/// port and the database are free.
 pub async fn run(config: Config, spec: ChainSpec, shutdown: impl Future<Output = ()>) -> Result<(), GovernanceError> {
     config.check()?;
     spec.check().map_err(|cause| GovernanceError::Configuration(cause.to_string()))?;
@@ -76,7 +77,7 @@ pub async fn run(config: Config, spec: ChainSpec, shutdown: impl Future<Output =
             tracing::info!(status = %node.status(), "governance status");
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         ended = following => ended,
         () = talking => Err(GovernanceError::Broken("the session task ended".to_owned())),
         () = asking => Err(GovernanceError::Broken("the task that asks bitcoind ended".to_owned())),
@@ -86,5 +87,7 @@ pub async fn run(config: Config, spec: ChainSpec, shutdown: impl Future<Output =
             tracing::info!(status = %node.status(), "governance node stops");
             Ok(())
         }
-    }
+    };
+    node.end().await;
+    ended
 }

@@ -15,6 +15,8 @@ use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::SecretKey;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::GovernanceError;
 use crate::config::Config;
@@ -62,6 +64,9 @@ pub(crate) struct Node {
     pub(crate) registered: AtomicBool,
     pub(crate) counters: Counters,
     steps: Mutex<Steps>,
+    /// Whatever holds this node beside the caller of `run`: when it returns, the database is free.
+    pub(crate) tasks: TaskTracker,
+    ending: CancellationToken,
 }
 
 impl Node {
@@ -102,6 +107,8 @@ impl Node {
             registered: AtomicBool::new(false),
             counters: Counters::default(),
             steps: Mutex::default(),
+            tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
         })
     }
 
@@ -165,6 +172,21 @@ impl Node {
 
     pub(crate) fn bitcoin_height(&self) -> u32 {
         self.bitcoin_height.load(Ordering::Relaxed)
+    }
+
+    /// Runs a task of this node, to its end or to ours.
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            let _unfinished = ending.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Ends what was spawned, and waits for what writes.
+    pub(crate) async fn end(&self) {
+        self.ending.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Works on one request to its end.
@@ -237,7 +259,8 @@ impl Node {
         let inputs = payout::check_recorded(&self.books()?.replay, &request)?;
         let evidence = self.bitcoin.inputs(&inputs).await?;
         // Writing to disk may take a while: not on a thread that others need.
-        let signing = tokio::task::spawn_blocking(move || self.check_and_sign(&request, &evidence));
+        let tasks = self.tasks.clone();
+        let signing = tasks.spawn_blocking(move || self.check_and_sign(&request, &evidence));
         signing.await.map_err(|died| Refusal::Signing(died.to_string()))?
     }
 

@@ -146,7 +146,7 @@ impl Connection<'_> {
                 Action::Follow => self.node.news(),
                 Action::Work(subject, work) => {
                     let (node, finished, workers) = (self.node.clone(), self.finished.clone(), self.workers.clone());
-                    tokio::spawn(async move {
+                    self.node.spawn(async move {
                         // The semaphore is never closed.
                         let _permit = workers.acquire_owned().await;
                         let answer = node.work(work).await;

@@ -151,7 +151,8 @@ impl Federation {
         let spec = self.world.spec.clone();
         let task = tokio::spawn(async move {
             let shutdown = async { stopped.await.unwrap_or_default() };
-            Box::pin(alys_governance::run(config, spec, shutdown)).await
+            let ended = Box::pin(alys_governance::run(config, spec, shutdown)).await;
+            ended.inspect_err(|cause| eprintln!("a member ended: {cause:?}"))
         });
         Running { stop, task }
     }
