@@ -3,6 +3,7 @@
 mod fault;
 mod leases;
 pub(crate) mod letters;
+pub(crate) mod migrate;
 mod open;
 pub(crate) mod outbox;
 mod read;

@@ -5,18 +5,20 @@
 //! | absent | | made beside its place and moved there when it is complete: a crash leaves no half-made one |
 //! | present | not a database, empty, or altered | damaged |
 //! | present | schema above ours | refused |
+//! | present | schema below ours | kept as a copy, then led up step by step |
 //! | present | another chain id or genesis | refused |
 //! | present | open in another process | locked |
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alys_cluster::guard::guard;
-use redb::{Database, ReadableDatabase as _, ReadableTable};
+use redb::{Database, ReadableDatabase as _, ReadableTable, WriteTransaction};
 
 use super::fault::Fault;
 use super::leases::Leases;
+use super::migrate::{self, LADDER};
 use super::tables::{
     BLOCKS, BURNS, CERTIFICATES, DEATHS, DOCUMENTS, FACTS, HANDLED, HEIGHTS, LEASES, LETTER_BODIES, LETTERS, META, META_CHAIN_ID,
     META_GENESIS, META_SCHEMA, OUTBOX, SCHEMA, WAL,
@@ -56,8 +58,11 @@ impl Store {
             return Err(Fault::Damaged("the file is empty".into()));
         }
         let db = builder(config).open(&path)?;
-        check_meta(&db, chain)?;
-        add_tables(&db)?;
+        let found = check_meta(&db, chain)?;
+        if found < SCHEMA {
+            migrate::keep_a_copy(&path, found, config.min_free_space)?;
+            migrate::climb(&db, found, &LADDER)?;
+        }
         let leases = Leases::restore(&db)?;
         Ok(Self { db, chain, quick_repair: config.quick_repair, leases })
     }
@@ -87,73 +92,70 @@ fn create(config: &Config, chain: ChainId, path: &Path) -> Result<(), Fault> {
         meta.insert(META_SCHEMA, SCHEMA.to_le_bytes().as_slice())?;
         meta.insert(META_CHAIN_ID, chain.id.to_le_bytes().as_slice())?;
         meta.insert(META_GENESIS, chain.genesis.0.as_slice())?;
-        // A read of a table that does not exist yet would be an error: all of them exist from the start.
-        transaction.open_table(BLOCKS)?;
-        transaction.open_table(HEIGHTS)?;
-        transaction.open_table(CERTIFICATES)?;
-        transaction.open_table(BURNS)?;
-        transaction.open_table(FACTS)?;
-        transaction.open_table(WAL)?;
-        transaction.open_table(DOCUMENTS)?;
     }
+    make_tables(&transaction)?;
     transaction.commit()?;
     db.close()?;
     fs::rename(&unfinished, path).map_err(Fault::from_io)?;
-    fs::File::open(&config.data_dir).and_then(|folder| folder.sync_all()).map_err(Fault::from_io)
+    sync_folder(&config.data_dir)
 }
 
-/// Tables that the first builds did not have.
-fn add_tables(db: &Database) -> Result<(), Fault> {
-    let read = db.begin_read()?;
-    // In the order in which builds have added them.
-    let known = read.open_table(LEASES).is_ok() && read.open_table(LETTERS).is_ok() && read.open_table(OUTBOX).is_ok();
-    drop(read);
-    if !known {
-        let transaction = db.begin_write()?;
-        transaction.open_table(LEASES)?;
-        transaction.open_table(OUTBOX)?;
-        transaction.open_table(HANDLED)?;
-        transaction.open_table(DEATHS)?;
-        transaction.open_table(LETTERS)?;
-        transaction.open_table(LETTER_BODIES)?;
-        transaction.commit()?;
-    }
+/// A read of a table that does not exist yet would be an error: all of them exist from the start.
+pub(super) fn make_tables(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.open_table(BLOCKS)?;
+    transaction.open_table(HEIGHTS)?;
+    transaction.open_table(CERTIFICATES)?;
+    transaction.open_table(BURNS)?;
+    transaction.open_table(FACTS)?;
+    transaction.open_table(WAL)?;
+    transaction.open_table(DOCUMENTS)?;
+    transaction.open_table(LEASES)?;
+    transaction.open_table(OUTBOX)?;
+    transaction.open_table(HANDLED)?;
+    transaction.open_table(DEATHS)?;
+    transaction.open_table(LETTERS)?;
+    transaction.open_table(LETTER_BODIES)?;
     Ok(())
 }
 
-fn remove_if_there(path: &PathBuf) -> Result<(), Fault> {
+/// What was renamed in a folder is so after a power cut too.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), Fault> {
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Fault::from_io)
+}
+
+pub(super) fn remove_if_there(path: &Path) -> Result<(), Fault> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Fault::from_io(error)),
         _ => Ok(()),
     }
 }
 
-fn check_space(folder: &Path, wanted: u64) -> Result<(), Fault> {
+pub(super) fn check_space(folder: &Path, wanted: u64) -> Result<(), Fault> {
     let space = rustix::fs::statvfs(folder).map_err(|error| Fault::from_io(error.into()))?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free < wanted { Err(Fault::NoSpace(None)) } else { Ok(()) }
 }
 
-fn check_meta(db: &Database, chain: ChainId) -> Result<(), Fault> {
+/// Its schema, if it is of this chain and of a schema that we know.
+pub(super) fn check_meta(db: &Database, chain: ChainId) -> Result<u64, Fault> {
     let transaction = db.begin_read()?;
     let meta = match transaction.open_table(META) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Err(Fault::Damaged("it is a redb file, but not of alys".into())),
         other => other?,
     };
-    let found = number(&meta, META_SCHEMA)?;
-    if found > SCHEMA {
-        return Err(Fault::NewerSchema { found, known: SCHEMA });
+    let schema = number(&meta, META_SCHEMA)?;
+    if schema > SCHEMA {
+        return Err(Fault::NewerSchema { found: schema, known: SCHEMA });
     }
-    if found < SCHEMA {
-        // Schema 1 is the first.
-        return Err(Fault::Damaged(format!("schema {found} never existed")));
+    if schema == 0 {
+        return Err(Fault::Damaged("schema 0 never existed".into()));
     }
     let found_id = number(&meta, META_CHAIN_ID)?;
     let found = genesis(&meta)?;
     if found_id != chain.id || found != chain.genesis {
         return Err(Fault::OtherChain { found_id, found, wanted_id: chain.id, wanted: chain.genesis });
     }
-    Ok(())
+    Ok(schema)
 }
 
 /// A number of the meta table.

@@ -1,11 +1,16 @@
 //! The tables and their encodings. Keys sort as their tuples do; values are raw bytes or protobuf messages, whose
-//! encoding is stable as long as their `.proto` only grows. A new table is made when a database without it is opened; an older
-//! build leaves it alone. Any other change needs a new [`SCHEMA`] and a migration.
+//! encoding is stable as long as their `.proto` only grows. Any change of this file, also a new table, needs a new [`SCHEMA`] and
+//! a step of the ladder in `migrate.rs`.
 
 use redb::TableDefinition;
 
 /// Version of everything in this file.
-pub(super) const SCHEMA: u64 = 1;
+///
+/// | schema | new |
+/// |---|---|
+/// | 1 | the first |
+/// | 2 | [`META_SETTLED`]; blocks may be pruned and votes may be lost, which a build that does not know of it must not overlook |
+pub(super) const SCHEMA: u64 = 2;
 
 /// What the database is: see the `META_` keys. Numbers are 8 bytes, little endian.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -15,6 +20,8 @@ pub(super) const META_SCHEMA: &str = "schema";
 pub(super) const META_CHAIN_ID: &str = "chain_id";
 /// Genesis hash.
 pub(super) const META_GENESIS: &str = "genesis";
+/// Height of the last block that work has settled. Absent before the first bundle.
+pub(super) const META_SETTLED: &str = "settled";
 /// Newest height that the WAL was written for.
 pub(super) const META_WAL_HEIGHT: &str = "wal_height";
 
@@ -25,7 +32,7 @@ pub(super) const META_LETTERS_NEXT: &str = "letters_next";
 /// Dead letters that made room for others.
 pub(super) const META_LETTERS_FALLEN_OUT: &str = "letters_fallen_out";
 
-/// (hash, parent hash, SSZ block).
+/// (hash, parent hash, SSZ block). The block of a pruned height is empty; it has no certificate and no burns.
 pub(super) type BlockRow = (&'static [u8; 32], &'static [u8; 32], &'static [u8]);
 /// Height → block. The last row is the head.
 pub(super) const BLOCKS: TableDefinition<u64, BlockRow> = TableDefinition::new("blocks");

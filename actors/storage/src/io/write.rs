@@ -3,13 +3,14 @@
 
 use alys_proto::Role;
 use alys_proto::common::Done;
+use alys_proto::storage::ledger_fact::Fact;
 use alys_proto::storage::{AppendWal, CommitBlock, Head, PutDocuments};
 use prost::Message as _;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
 
 use super::fault::Fault;
 use super::open::optional_number;
-use super::tables::{BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_WAL_HEIGHT, WAL};
+use super::tables::{BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_SETTLED, META_WAL_HEIGHT, WAL};
 use crate::core::commit::{self, ChainId, CommitRefusal, Tip, Verdict};
 use crate::core::form::{self, BlockKeys, Hash, Malformed};
 use crate::core::lease::Stale;
@@ -72,6 +73,9 @@ pub(super) fn commit_block(transaction: &WriteTransaction, chain: ChainId, reque
     let facts = request.ledger.iter().flat_map(|ledger| &ledger.facts);
     for (index, fact) in (0u32..).zip(facts) {
         rows.insert((keys.height, index), fact.encode_to_vec().as_slice())?;
+        if let Some(Fact::WorkSettled(settled)) = &fact.fact {
+            transaction.open_table(META)?.insert(META_SETTLED, settled.end_height.to_le_bytes().as_slice())?;
+        }
     }
     Ok(Ok(tip))
 }

@@ -7,6 +7,7 @@ mod faults;
 pub(crate) mod kit;
 mod lease;
 mod letters;
+mod migrate;
 mod model;
 mod outbox;
 mod writes;
