@@ -334,6 +334,7 @@ impl RoleActor for NetworkActor {
             ("ignored", counters.ignored.to_string()),
             ("rejected", counters.rejected.to_string()),
             ("flooded", counters.flooded.to_string()),
+            ("slow", counters.slow.to_string()),
             ("ranges_served", counters.ranges_served.to_string()),
             ("bans", counters.bans.to_string()),
         ];

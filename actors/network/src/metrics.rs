@@ -32,8 +32,10 @@ pub struct Metrics {
     ignored_total: u64,
     /// Messages refused as garbage.
     rejected_total: u64,
-    /// Messages and requests above a peer's rate.
+    /// Messages, requests and streams above a peer's rate.
     flooded_total: u64,
+    /// Requests that came, and answers that were read, too slowly.
+    slow_total: u64,
     /// Ranges sent to peers.
     ranges_served_total: u64,
     /// Bans of peers, since the start.
@@ -58,6 +60,7 @@ impl Metrics {
             ignored_total: counters.ignored,
             rejected_total: counters.rejected,
             flooded_total: counters.flooded,
+            slow_total: counters.slow,
             ranges_served_total: counters.ranges_served,
             bans_total: counters.bans,
         }

@@ -163,8 +163,32 @@ pub enum Input {
         /// What it is.
         blocks: Result<Vec<CommittedBlock>, String>,
     },
+    /// An answer of ours is over: the peer has it, or it will never have it.
+    AnswerEnded {
+        /// Who asked.
+        peer: PeerId,
+        /// Which answer.
+        answer: AnswerId,
+        /// The peer did not read it in time.
+        too_slow: bool,
+    },
     /// A peer sent what nobody may send.
     Malformed {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer has opened a stream for a request, and then sent it too slowly.
+    Slow {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer has opened a stream, of whatever protocol.
+    StreamOpened {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Gossip itself trusts a peer no more.
+    Distrusted {
         /// Who.
         peer: PeerId,
     },

@@ -22,8 +22,10 @@ pub const MAX_AGENT_CHARS: usize = 64;
 pub const MAX_VALIDATING: usize = 16;
 /// Transactions that wait for the engine's verdict; more are ignored.
 pub const MAX_OFFERED: usize = 256;
-/// Ranges that are being read for peers; more are refused. 8 MiB each.
-pub const MAX_SERVING: usize = 8;
+/// Ranges that are being read for peers, or read by them; more are refused. 13 MiB each at most.
+pub const MAX_SERVING: usize = 16;
+/// Those of one peer, so that one that does not read its answers is not in the way of all others.
+pub const MAX_SERVING_EACH: usize = 8;
 /// Ranges that we wait for; more are refused to sync.
 pub const MAX_DOWNLOADS: usize = 32;
 /// Consensus messages whose signature is being checked; more are dropped, and are repeated by who said them.
@@ -47,6 +49,10 @@ pub const GARBAGE_PENALTY: u32 = 25;
 pub const BAD_RANGE_PENALTY: u32 = 50;
 /// Penalty for a message above the rate.
 pub const FLOOD_PENALTY: u32 = 1;
+/// Penalty for a request that comes, or an answer that is read, too slowly. Ten at once are no accident.
+pub const SLOW_PENALTY: u32 = 10;
+/// Penalty for a connection on which nothing was said of the chain: more than is forgiven meanwhile.
+pub const SILENCE_PENALTY: u32 = 20;
 /// Penalty that a peer loses per second.
 pub const FORGIVEN_PER_SECOND: u32 = 1;
 /// How long a ban lasts, milliseconds.

@@ -14,16 +14,20 @@ pub enum Doing {
     Gossip(Topic),
     /// Asks us something.
     Request,
+    /// Opens a stream, of whatever protocol.
+    Stream,
 }
 
 impl Doing {
-    /// (per second, at once). Blocks come once a slot; a round has two votes of each of at most 256 validators.
+    /// (per second, at once). Blocks come once a slot; a round has two votes of each of at most 256 validators. A stream is
+    /// opened for a request, and rarely by libp2p itself.
     const fn rate(self) -> (u64, u64) {
         match self {
             Self::Gossip(Topic::Blocks) => (8, 64),
             Self::Gossip(Topic::Consensus) => (1_024, 4_096),
             Self::Gossip(Topic::Transactions) => (512, 2_048),
             Self::Request => (8, 32),
+            Self::Stream => (32, 128),
         }
     }
 }

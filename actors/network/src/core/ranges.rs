@@ -7,7 +7,7 @@ use libp2p::PeerId;
 
 use super::effect::Effect;
 use super::input::{AnswerId, Token};
-use super::limits::{BAD_RANGE_PENALTY, MAX_DOWNLOADS, MAX_RANGE, MAX_SERVING};
+use super::limits::{BAD_RANGE_PENALTY, MAX_DOWNLOADS, MAX_RANGE, MAX_SERVING, MAX_SERVING_EACH};
 use super::peers::Doing;
 use super::state::{State, response};
 
@@ -26,7 +26,8 @@ impl State {
         if !known.may(Doing::Request, now) {
             return self.refuse(peer, answer, "too many requests");
         }
-        if self.serving.len() >= MAX_SERVING {
+        let own = self.serving.values().filter(|served| **served == peer).count();
+        if self.serving.len() >= MAX_SERVING || own >= MAX_SERVING_EACH {
             return vec![Effect::Answer { answer, response: response(Response::Refused("busy".into())) }];
         }
         self.serving.insert(answer, peer);
@@ -34,7 +35,8 @@ impl State {
     }
 
     pub(super) fn blocks_read(&mut self, answer: AnswerId, blocks: Result<Vec<CommittedBlock>, String>) -> Vec<Effect> {
-        if self.serving.remove(&answer).is_none() {
+        // The place is free when the peer has read the answer, which is held until then.
+        if !self.serving.contains_key(&answer) {
             return Vec::new();
         }
         let response = match blocks {
@@ -46,6 +48,11 @@ impl State {
             Err(reason) => response(Response::Refused(reason)),
         };
         vec![Effect::Answer { answer, response }]
+    }
+
+    pub(super) fn answer_ended(&mut self, peer: PeerId, answer: AnswerId, too_slow: bool) -> Vec<Effect> {
+        self.serving.remove(&answer);
+        if too_slow { self.slow(peer) } else { Vec::new() }
     }
 
     pub(super) fn download(&mut self, number: u64, from_height: u64, count: u32) -> Vec<Effect> {

@@ -21,8 +21,8 @@ use super::gossip;
 use super::handshake::Us;
 use super::input::{AnswerId, Input, Millis, Token, Topic};
 use super::limits::{
-    BAD_RANGE_PENALTY, BAN_MILLIS, FLOOD_PENALTY, GARBAGE_PENALTY, HANDSHAKE_AGAIN_MILLIS, MAX_AGENT_CHARS, MAX_SEEN,
-    WRONG_CHAIN_MILLIS,
+    BAD_RANGE_PENALTY, BAN_MILLIS, BAN_PENALTY, FLOOD_PENALTY, GARBAGE_PENALTY, HANDSHAKE_AGAIN_MILLIS, MAX_AGENT_CHARS,
+    MAX_SEEN, SILENCE_PENALTY, SLOW_PENALTY, WRONG_CHAIN_MILLIS,
 };
 use super::peers::{Ban, Conduct, Doing, Peer};
 use super::reach::reachable;
@@ -60,8 +60,10 @@ pub struct Counters {
     pub ignored: u64,
     /// Messages refused as garbage.
     pub rejected: u64,
-    /// Messages and requests above a peer's rate.
+    /// Messages, requests and streams above a peer's rate.
     pub flooded: u64,
+    /// Requests that came, and answers that were read, too slowly.
+    pub slow: u64,
     /// Ranges sent to peers.
     pub ranges_served: u64,
     /// Bans.
@@ -181,7 +183,11 @@ impl State {
             Input::HandshakeAnswered { peer, handshake } => self.greet(peer, &handshake),
             Input::BlocksAsked { peer, request, answer } => self.blocks_asked(peer, request, answer),
             Input::BlocksRead { answer, blocks } => self.blocks_read(answer, blocks),
+            Input::AnswerEnded { peer, answer, too_slow } => self.answer_ended(peer, answer, too_slow),
             Input::Malformed { peer } => self.malformed(peer),
+            Input::Slow { peer } => self.slow(peer),
+            Input::StreamOpened { peer } => self.stream_opened(peer),
+            Input::Distrusted { peer } => self.punish(peer, BAN_PENALTY, "it gossips what is forged, too long or no message"),
             Input::BlocksAnswered { token, blocks } => self.blocks_answered(token, blocks),
             Input::DownloadFailed { token, reason } => self.download_failed(token, reason),
             Input::Gossip { peer, id, topic, data } => self.gossip(peer, id, topic, data),
@@ -202,12 +208,12 @@ impl State {
             self.conduct.forgive(now, seconds).into_iter().map(|peer| Effect::Ban { peer, banned: false }).collect();
         let deadline = self.settings.handshake_timeout;
         let silent = |peer: &Peer| !peer.is_ready() && now.saturating_sub(peer.since) >= deadline;
-        effects.extend(
-            self.peers
-                .iter()
-                .filter(|(_, peer)| silent(peer))
-                .map(|(peer, _)| Effect::Disconnect { peer: *peer, reason: "it did not say what chain it is of".into() }),
-        );
+        let silent: Vec<PeerId> = self.peers.iter().filter(|(_, peer)| silent(peer)).map(|(peer, _)| *peer).collect();
+        for peer in silent {
+            let reason = "it did not say what chain it is of";
+            effects.extend(self.punish(peer, SILENCE_PENALTY, reason));
+            effects.push(Effect::Disconnect { peer, reason: reason.into() });
+        }
         if now.saturating_sub(self.greeted_at) >= HANDSHAKE_AGAIN_MILLIS {
             self.greeted_at = now;
             let handshake = self.us.handshake();
@@ -327,7 +333,9 @@ impl State {
     }
 
     pub(super) fn punish(&mut self, peer: PeerId, penalty: u32, reason: &str) -> Vec<Effect> {
-        if self.conduct.punish(peer, penalty) { self.ban(peer, BAN_MILLIS, reason.to_owned()) } else { Vec::new() }
+        // What a banned peer has sent before may still arrive.
+        let is_enough = !self.conduct.is_banned(&peer) && self.conduct.punish(peer, penalty);
+        if is_enough { self.ban(peer, BAN_MILLIS, reason.to_owned()) } else { Vec::new() }
     }
 
     fn ban(&mut self, peer: PeerId, millis: Millis, reason: String) -> Vec<Effect> {
@@ -342,6 +350,16 @@ impl State {
     pub(super) fn malformed(&mut self, peer: PeerId) -> Vec<Effect> {
         self.counters.rejected = self.counters.rejected.saturating_add(1);
         self.punish(peer, GARBAGE_PENALTY, "it sends garbage")
+    }
+
+    pub(super) fn slow(&mut self, peer: PeerId) -> Vec<Effect> {
+        self.counters.slow = self.counters.slow.saturating_add(1);
+        self.punish(peer, SLOW_PENALTY, "it is too slow on purpose")
+    }
+
+    fn stream_opened(&mut self, peer: PeerId) -> Vec<Effect> {
+        let too_many = self.peers.get_mut(&peer).is_some_and(|known| !known.may(Doing::Stream, self.now));
+        if too_many { self.flooded(peer) } else { Vec::new() }
     }
 
     pub(super) fn flooded(&mut self, peer: PeerId) -> Vec<Effect> {

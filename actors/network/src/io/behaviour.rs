@@ -6,7 +6,8 @@ use alys_cluster::ActorError;
 use libp2p::allow_block_list::{self, BlockedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::gossipsub::{
-    self, IdentTopic, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash, TopicScoreParams,
+    self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash,
+    TopicScoreParams, WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
@@ -15,9 +16,10 @@ use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, noise, ping, tc
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{PROTOCOL, PeerCodec};
+use super::counted::Counted;
 use crate::config::Config;
 use crate::core::Topic;
-use crate::core::limits::{MAX_BLOCK_MESSAGE_BYTES, MAX_CONSENSUS_MESSAGE_BYTES, MAX_TRANSACTION_BYTES};
+use crate::core::limits::{BAN_MILLIS, MAX_BLOCK_MESSAGE_BYTES, MAX_CONSENSUS_MESSAGE_BYTES, MAX_TRANSACTION_BYTES};
 
 /// Half-open connections in each direction.
 const MAX_PENDING: u32 = 32;
@@ -37,6 +39,10 @@ const PING_PATIENCE: Duration = Duration::from_secs(4);
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// What one field of gossip's envelope may add to the message.
 const ENVELOPE_BYTES: usize = 4_096;
+/// Breaches of gossip's protocol that decay within seconds; so many may be a slow host.
+const FORGIVEN_BREACHES: f64 = 10.0;
+/// Gossip's own score of peers that have left. Shorter than a ban: who comes back from one has another chance.
+const SCORE_REMEMBERED: Duration = Duration::from_millis(BAN_MILLIS / 2);
 
 /// The swarm's parts.
 #[allow(missing_docs, reason = "the derive writes items that cannot be documented")]
@@ -44,7 +50,7 @@ mod derived {
     use libp2p::swarm::NetworkBehaviour;
 
     use super::{
-        BlockedPeers, MemoryStore, PeerCodec, allow_block_list, connection_limits, gossipsub, identify, kad, ping,
+        BlockedPeers, Counted, Gossip, MemoryStore, PeerCodec, allow_block_list, connection_limits, identify, kad, ping,
         request_response,
     };
 
@@ -54,12 +60,15 @@ mod derived {
         pub(crate) bans: allow_block_list::Behaviour<BlockedPeers>,
         pub(crate) identify: identify::Behaviour,
         pub(crate) ping: ping::Behaviour,
-        pub(crate) gossip: gossipsub::Behaviour,
+        pub(crate) gossip: Counted<Gossip>,
         pub(crate) peers: request_response::Behaviour<PeerCodec>,
         pub(crate) discovery: kad::Behaviour<MemoryStore>,
     }
 }
 pub(crate) use derived::{Behaviour, BehaviourEvent};
+
+/// Subscriptions of peers are kept for the topics of the chain only: a peer may not name others without end.
+type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
 /// The topics of a chain.
 pub(crate) fn topics(genesis: &[u8]) -> [(Topic, IdentTopic); 3] {
@@ -74,7 +83,7 @@ pub(crate) fn build(
     keys: Keypair,
     genesis: &[u8],
     topics: &[(Topic, IdentTopic)],
-) -> Result<Swarm<Behaviour>, ActorError> {
+) -> Result<Swarm<Counted<Behaviour>>, ActorError> {
     let broken = |what: &str, cause: &dyn std::fmt::Display| ActorError::Broken(format!("{what}: {cause}"));
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits(config)),
@@ -84,7 +93,7 @@ pub(crate) fn build(
                 .with_agent_version(concat!("alys/", env!("CARGO_PKG_VERSION")).into()),
         ),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_PATIENCE)),
-        gossip: gossip(&keys, topics).map_err(|cause| broken("gossip", &cause))?,
+        gossip: Counted::new(gossip(&keys, topics).map_err(|cause| broken("gossip", &cause))?),
         peers: request_response::Behaviour::with_codec(
             PeerCodec,
             [(PROTOCOL, ProtocolSupport::Full)],
@@ -99,7 +108,7 @@ pub(crate) fn build(
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|cause| broken("noise", &cause))?
         .with_quic()
-        .with_behaviour(move |_| behaviour)
+        .with_behaviour(move |_| Counted::new(behaviour))
         .map_err(|cause| broken("swarm", &cause))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
@@ -133,7 +142,7 @@ fn limits(config: &Config) -> ConnectionLimits {
         .with_max_established_per_peer(Some(MAX_PER_PEER))
 }
 
-fn gossip(keys: &Keypair, topics: &[(Topic, IdentTopic)]) -> Result<gossipsub::Behaviour, String> {
+fn gossip(keys: &Keypair, topics: &[(Topic, IdentTopic)]) -> Result<Gossip, String> {
     let mut config = gossipsub::ConfigBuilder::default();
     let consensus = topics.iter().find(|(topic, _)| *topic == Topic::Consensus).map(|(_, ident)| ident.hash());
     config
@@ -145,7 +154,8 @@ fn gossip(keys: &Keypair, topics: &[(Topic, IdentTopic)]) -> Result<gossipsub::B
         config.max_transmit_size_for_topic(largest(*topic).saturating_add(ENVELOPE_BYTES), ident.hash());
     }
     let config = config.build().map_err(|cause| cause.to_string())?;
-    let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(keys.clone()), config)?;
+    let ours = WhitelistSubscriptionFilter(topics.iter().map(|(_, ident)| ident.hash()).collect());
+    let mut gossip = Gossip::new_with_subscription_filter(MessageAuthenticity::Signed(keys.clone()), config, ours)?;
     gossip.with_peer_score(score(topics), PeerScoreThresholds::default())?;
     for (_, topic) in topics {
         gossip.subscribe(topic).map_err(|cause| cause.to_string())?;
@@ -188,6 +198,8 @@ fn score(topics: &[(Topic, IdentTopic)]) -> PeerScoreParams {
     PeerScoreParams {
         topics: topics.iter().map(|(_, ident)| (ident.hash(), topic.clone())).collect(),
         ip_colocation_factor_weight: 0.0,
+        behaviour_penalty_threshold: FORGIVEN_BREACHES,
+        retain_score: SCORE_REMEMBERED,
         ..PeerScoreParams::default()
     }
 }

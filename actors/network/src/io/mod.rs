@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod codec;
+mod counted;
 mod identity;
 mod listen;
 mod translate;

@@ -3,22 +3,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alys_proto::network::{Handshake, PeerRequest, PeerResponse, peer_request::Request};
 use alys_proto::storage::GetBlocks;
 use futures::StreamExt as _;
-use libp2p::gossipsub::{IdentTopic, MessageAcceptance, MessageId, PublishError};
+use libp2p::gossipsub::{IdentTopic, MessageAcceptance, MessageId, PeerScoreThresholds, PublishError};
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::behaviour::Behaviour;
+use super::counted::Counted;
 use crate::core::{AnswerId, GossipId, Input, Token, Topic, Verdict};
 
 /// Commands that wait; the role waits behind them.
 const MAX_COMMANDS: usize = 1_024;
 /// Events on their way to the role. Gossip is at most 12 MiB, so 1.5 GiB in the worst case, which rates keep far away.
 const MAX_EVENTS: usize = 128;
+/// How often gossip is asked whom it trusts no more.
+const TRUST_EVERY: Duration = Duration::from_secs(1);
 
 /// What the swarm is told to do.
 #[derive(Debug)]
@@ -58,12 +62,20 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Starts the task.
     pub(crate) fn start(
-        swarm: libp2p::Swarm<Behaviour>,
+        swarm: libp2p::Swarm<Counted<Behaviour>>,
         topics: Vec<(Topic, IdentTopic)>,
         sink: impl Fn(Event) + Send + 'static,
     ) -> Self {
         let (commands, queue) = mpsc::channel(MAX_COMMANDS);
-        let task = Task { swarm, topics, sink: Box::new(sink), answers: HashMap::new(), next_answer: 0, asked: HashMap::new() };
+        let task = Task {
+            swarm,
+            topics,
+            sink: Box::new(sink),
+            answers: HashMap::new(),
+            answering: HashMap::new(),
+            next_answer: 0,
+            asked: HashMap::new(),
+        };
         Self { commands, task: tokio::spawn(task.run(queue)) }
     }
 
@@ -82,11 +94,13 @@ impl Swarm {
 
 /// The task's state.
 pub(super) struct Task {
-    pub(super) swarm: libp2p::Swarm<Behaviour>,
+    pub(super) swarm: libp2p::Swarm<Counted<Behaviour>>,
     pub(super) topics: Vec<(Topic, IdentTopic)>,
     sink: Box<dyn Fn(Event) + Send>,
     /// Questions of peers, at most `MAX_REQUEST_STREAMS` per connection.
     pub(super) answers: HashMap<AnswerId, (InboundRequestId, ResponseChannel<PeerResponse>)>,
+    /// Those of them that were answered, until the peer has the answer.
+    pub(super) answering: HashMap<InboundRequestId, AnswerId>,
     pub(super) next_answer: AnswerId,
     /// Our questions, each with a timeout.
     pub(super) asked: HashMap<OutboundRequestId, Asked>,
@@ -96,12 +110,15 @@ impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         let room = Arc::new(Semaphore::new(MAX_EVENTS));
         let mut permit: Option<OwnedSemaphorePermit> = None;
+        let mut look = tokio::time::interval(TRUST_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
+                _ = look.tick() => self.tell_distrusted(),
                 free = room.clone().acquire_owned(), if permit.is_none() => permit = free.ok(),
                 event = self.swarm.select_next_some(), if permit.is_some() => {
                     if let Some(event) = self.translate(event) {
@@ -112,6 +129,17 @@ impl Task {
                         (self.sink)(event);
                     }
                 }
+            }
+        }
+    }
+
+    /// Messages that are forged, or too long for their topic, stay within gossip: all that shows them is its own score.
+    fn tell_distrusted(&self) {
+        let bound = PeerScoreThresholds::default().graylist_threshold;
+        let gossip = &self.swarm.behaviour().gossip;
+        for peer in self.swarm.connected_peers() {
+            if gossip.peer_score(peer).is_some_and(|score| score < bound) {
+                (self.sink)(Event::Input(Input::Distrusted { peer: *peer }, None));
             }
         }
     }
@@ -132,8 +160,9 @@ impl Task {
             Command::Handshake { peer, handshake } => self.ask(peer, Request::Handshake(handshake), Asked::Handshake),
             Command::RequestBlocks { token, peer, request } => self.ask(peer, Request::Blocks(request), Asked::Blocks(token)),
             Command::Answer { answer, response } => {
-                if let Some((_, channel)) = self.answers.remove(&answer) {
-                    // The peer may have gone; nobody waits for the answer then.
+                if let Some((id, channel)) = self.answers.remove(&answer) {
+                    self.answering.insert(id, answer);
+                    // The peer may have gone; libp2p tells it as it tells all that becomes of an answer.
                     let _gone = self.swarm.behaviour_mut().peers.send_response(channel, response);
                 }
             }
@@ -162,7 +191,7 @@ impl Task {
     }
 
     fn ask(&mut self, peer: PeerId, request: Request, asked: Asked) {
-        let id = self.swarm.behaviour_mut().peers.send_request(&peer, PeerRequest { request: Some(request) });
+        let id = self.swarm.behaviour_mut().peers.send_request(&peer, Ok(PeerRequest { request: Some(request) }));
         self.asked.insert(id, asked);
     }
 

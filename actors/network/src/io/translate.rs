@@ -8,16 +8,23 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::{PeerId, gossipsub, identify, ping};
 
 use super::behaviour::BehaviourEvent;
+use super::codec::Misuse;
+use super::counted::Noticed;
 use super::task::{Asked, Event, Task};
-use crate::core::{GossipId, Input};
+use crate::core::{AnswerId, GossipId, Input};
 
-type PeerEvent = request_response::Event<PeerRequest, PeerResponse>;
+/// Here gossip stops to listen to a connection (`MAX_SUBSTREAM_ATTEMPTS` of libp2p-gossipsub).
+const MAX_GOSSIP_STREAMS: u32 = 5;
+
+type Asking = Result<PeerRequest, Misuse>;
+type PeerEvent = request_response::Event<Asking, PeerResponse>;
 
 impl Task {
     /// `None` for what the core need not know.
-    pub(super) fn translate(&mut self, event: SwarmEvent<BehaviourEvent>) -> Option<Event> {
+    pub(super) fn translate(&mut self, event: SwarmEvent<Noticed<BehaviourEvent>>) -> Option<Event> {
         let input = match event {
-            SwarmEvent::Behaviour(event) => self.behaviour(event)?,
+            SwarmEvent::Behaviour(Noticed::Inner(event)) => self.behaviour(event)?,
+            SwarmEvent::Behaviour(Noticed::Streams(peer, _)) => Input::StreamOpened { peer },
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
                 let address = endpoint.get_remote_address().clone();
                 Input::Connected { peer: peer_id, address, outbound: endpoint.is_dialer() }
@@ -40,10 +47,13 @@ impl Task {
 
     fn behaviour(&mut self, event: BehaviourEvent) -> Option<Input> {
         match event {
-            BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
+            BehaviourEvent::Gossip(Noticed::Inner(gossipsub::Event::Message { propagation_source, message_id, message })) => {
                 let (topic, _) = self.topics.iter().find(|(_, ident)| ident.hash() == message.topic)?;
                 Some(Input::Gossip { peer: propagation_source, id: GossipId(message_id.0), topic: *topic, data: message.data })
             }
+            // One is enough for a connection; gossip closes it on what is no gossip at all, and then another one comes.
+            BehaviourEvent::Gossip(Noticed::Streams(peer, 2..MAX_GOSSIP_STREAMS)) => Some(Input::Malformed { peer }),
+            BehaviourEvent::Gossip(Noticed::Streams(peer, MAX_GOSSIP_STREAMS..)) => Some(Input::Distrusted { peer }),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 Some(Input::Identified { peer: peer_id, agent: info.agent_version, addresses: info.listen_addrs })
             }
@@ -77,32 +87,52 @@ impl Task {
                     tracing::debug!(%peer, %error, "no handshake");
                     None
                 }
+                // What cannot be read is not what was asked for.
+                (Asked::Blocks(token), OutboundFailure::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    Some(Input::BlocksAnswered { token, blocks: Vec::new() })
+                }
                 (Asked::Blocks(token), error) => Some(Input::DownloadFailed { token, reason: error.to_string() }),
             },
             PeerEvent::InboundFailure { peer, request_id, error, .. } => {
-                self.answers.retain(|_, (id, _)| *id != request_id);
-                match error {
-                    InboundFailure::Io(error) if error.kind() == ErrorKind::InvalidData => Some(Input::Malformed { peer }),
-                    _ => None,
-                }
+                tracing::debug!(%peer, %error, "question not answered");
+                // Unanswered, it is not the peer that was slow.
+                let (answer, too_slow) = match self.answering.remove(&request_id) {
+                    Some(answer) => (answer, matches!(error, InboundFailure::Timeout)),
+                    None => (self.unanswered(request_id)?, false),
+                };
+                Some(Input::AnswerEnded { peer, answer, too_slow })
             }
-            PeerEvent::ResponseSent { .. } => None,
+            PeerEvent::ResponseSent { peer, request_id, .. } => {
+                let answer = self.answering.remove(&request_id)?;
+                Some(Input::AnswerEnded { peer, answer, too_slow: false })
+            }
         }
+    }
+
+    /// Forgets a question that waits for our answer.
+    fn unanswered(&mut self, id: request_response::InboundRequestId) -> Option<AnswerId> {
+        let answer = self.answers.iter().find(|(_, (waiting, _))| *waiting == id).map(|(answer, _)| *answer)?;
+        self.answers.remove(&answer).map(|_| answer)
     }
 
     fn question(
         &mut self,
         peer: PeerId,
         id: request_response::InboundRequestId,
-        request: PeerRequest,
+        request: Asking,
         channel: ResponseChannel<PeerResponse>,
     ) -> Option<Input> {
+        // Dropping the channel closes the stream.
+        let request = match request {
+            Ok(request) => request.request,
+            Err(Misuse::Garbage) => None,
+            Err(Misuse::Slow) => return Some(Input::Slow { peer }),
+        };
         let answer = self.next_answer;
         self.next_answer = answer.wrapping_add(1);
-        let input = match request.request {
+        let input = match request {
             Some(Request::Handshake(handshake)) => Input::HandshakeAsked { peer, handshake, answer },
             Some(Request::Blocks(request)) => Input::BlocksAsked { peer, request, answer },
-            // Dropping the channel closes the stream.
             None => return Some(Input::Malformed { peer }),
         };
         self.answers.insert(answer, (id, channel));

@@ -12,11 +12,12 @@ use crate::core::gossip::{check_block, encode_block};
 use crate::core::handshake::Us;
 use crate::core::input::Pooling;
 use crate::core::limits::{
-    BAN_MILLIS, FAR_HEIGHTS, HANDSHAKE_AGAIN_MILLIS, MAX_DOWNLOADS, MAX_HEADS, MAX_HEARING, MAX_SERVING, MAX_VALIDATING,
+    BAN_MILLIS, FAR_HEIGHTS, HANDSHAKE_AGAIN_MILLIS, MAX_DOWNLOADS, MAX_HEADS, MAX_HEARING, MAX_SERVING, MAX_SERVING_EACH,
+    MAX_VALIDATING,
 };
 use crate::core::{Effect, GossipId, Input, Settings, State, Token, Topic, Verdict, Way};
 
-fn state() -> State {
+pub(super) fn state() -> State {
     state_with(true)
 }
 
@@ -26,7 +27,7 @@ fn state_with(discovery: bool) -> State {
     State::new(settings, Us::new(&kit::spec()))
 }
 
-fn address() -> Multiaddr {
+pub(super) fn address() -> Multiaddr {
     "/ip4/127.0.0.1/tcp/1".parse().unwrap()
 }
 
@@ -35,14 +36,14 @@ fn handshake(head_height: u64) -> Handshake {
     Handshake { head_height, head_hash, ..Us::new(&kit::spec()).handshake() }
 }
 
-fn connect(state: &mut State) -> PeerId {
+pub(super) fn connect(state: &mut State) -> PeerId {
     let peer = PeerId::random();
     let effects = state.step(Input::Connected { peer, address: address(), outbound: true });
     assert!(matches!(effects.as_slice(), [Effect::Handshake { .. }]));
     peer
 }
 
-fn greet(state: &mut State, head: u64) -> PeerId {
+pub(super) fn greet(state: &mut State, head: u64) -> PeerId {
     let peer = connect(state);
     let effects = state.step(Input::HandshakeAnswered { peer, handshake: handshake(head) });
     let expected = usize::from(head > 0);
@@ -65,8 +66,15 @@ fn verdicts(effects: &[Effect]) -> Vec<Verdict> {
     effects.iter().filter_map(|effect| if let Effect::Judge { verdict, .. } = effect { Some(*verdict) } else { None }).collect()
 }
 
-fn disconnects(effects: &[Effect]) -> bool {
+pub(super) fn disconnects(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Disconnect { .. }))
+}
+
+pub(super) fn is_refused(effects: &[Effect]) -> bool {
+    let refused = |effect: &Effect| {
+        matches!(effect, Effect::Answer { response: PeerResponse { response: Some(Response::Refused(_)) }, .. })
+    };
+    effects.len() == 1 && effects.iter().all(refused)
 }
 
 #[test]
@@ -235,11 +243,14 @@ fn ranges_are_served_within_bounds_and_without_burns() {
     let request = GetBlocks { from_height: 1, limit: u32::MAX };
     let effects = state.step(Input::BlocksAsked { peer: peers[0], request, answer: 0 });
     assert_eq!(effects, [Effect::Serve { answer: 0, request: GetBlocks { from_height: 1, limit: 1_024 } }]);
-    for answer in 1..MAX_SERVING as u64 {
+    for answer in 1..=MAX_SERVING_EACH as u64 {
         state.step(Input::BlocksAsked { peer: peers[1], request, answer });
     }
-    let effects = state.step(Input::BlocksAsked { peer: peers[2], request, answer: 99 });
-    assert!(matches!(&effects[..], [Effect::Answer { response: PeerResponse { response: Some(Response::Refused(_)) }, .. }]));
+    assert!(is_refused(&state.step(Input::BlocksAsked { peer: peers[1], request, answer: 99 })), "enough for one peer");
+    for answer in 101..101 + (MAX_SERVING - MAX_SERVING_EACH - 1) as u64 {
+        state.step(Input::BlocksAsked { peer: peers[0], request, answer });
+    }
+    assert!(is_refused(&state.step(Input::BlocksAsked { peer: peers[2], request, answer: 99 })), "enough for all");
     let mut block = kit::block(1);
     block.burns = vec![alys_proto::common::Burn::default()];
     let effects = state.step(Input::BlocksRead { answer: 0, blocks: Ok(vec![block]) });
@@ -247,7 +258,11 @@ fn ranges_are_served_within_bounds_and_without_burns() {
         panic!()
     };
     assert_eq!(blocks.blocks, [kit::block(1)]);
-    assert!(state.step(Input::BlocksRead { answer: 0, blocks: Ok(Vec::new()) }).is_empty(), "answered once");
+    assert!(is_refused(&state.step(Input::BlocksAsked { peer: peers[2], request, answer: 99 })), "it is not read yet");
+    assert!(state.step(Input::AnswerEnded { peer: peers[0], answer: 0, too_slow: false }).is_empty());
+    assert!(state.step(Input::BlocksRead { answer: 0, blocks: Ok(Vec::new()) }).is_empty(), "it is over");
+    let effects = state.step(Input::BlocksAsked { peer: peers[2], request, answer: 99 });
+    assert!(matches!(&effects[..], [Effect::Serve { .. }]), "there is room again: {effects:?}");
 }
 
 #[test]

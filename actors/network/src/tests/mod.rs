@@ -3,4 +3,5 @@
 
 mod core;
 pub(crate) mod kit;
+mod misuse;
 mod roles;
