@@ -41,7 +41,7 @@ fn only(service: &str, method: &str) -> Option<&'static [Role]> {
         ("storage", "CommitBlock" | "AppendWal" | "GetWal") => &[Role::Chain],
         ("storage", "PutDocuments") => &[Role::Bridge],
         ("storage", "AcquireLease" | "RenewLease" | "ReleaseLease") => &[Role::Supervisor, Role::Chain, Role::Bridge],
-        ("storage", "RequeueDeadLetter") => &[Role::Debug],
+        ("storage", "RequeueDeadLetter" | "StartBackup" | "GetBackup") => &[Role::Debug],
         ("storage", "PostMessage" | "GetPosted" | "ClearPosted" | "MarkHandled" | "GetHandled") => ASSISTED,
         ("storage", "ReportDeath" | "AddDeadLetter" | "TakeRequeued") => ASSISTED,
         ("engine", "BuildBlockRequest" | "ExecuteBlock" | "CommitExecution") => &[Role::Chain],

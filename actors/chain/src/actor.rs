@@ -255,6 +255,10 @@ impl RoleActor for ChainActor {
         match (status.halted, &shell.stuck) {
             (Some(reason), _) => Status::degraded(format!("halted: {reason}"), fields),
             (None, Some(reason)) => Status::degraded(format!("waiting: {reason}"), fields),
+            (None, None) if status.votes_lost => Status::degraded(
+                "restored from a backup: no vote before the others have made a block; if there are no others, see `alys storage restore --vote-at-once`".into(),
+                fields,
+            ),
             (None, None) if wants_work => Status::degraded("waiting: the next block needs work of miners".into(), fields),
             (None, None) => Status::ready(fields),
         }

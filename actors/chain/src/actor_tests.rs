@@ -138,6 +138,7 @@ fn on_storage(
     };
     match message {
         storage::Inbox::GetHead(_, reply) => reply.send(head(blocks)),
+        storage::Inbox::GetCondition(_, reply) => reply.send(storage::Condition::default()),
         storage::Inbox::GetBlocks(wanted, reply) => {
             let found =
                 blocks.iter().filter(|block| block.height >= wanted.from_height).take(wanted.limit as usize).cloned().collect();

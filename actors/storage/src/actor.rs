@@ -11,11 +11,12 @@ use alys_proto::storage::{AcquireLease, Inbox, LeaseVerdict, RenewLease};
 use alys_proto::{Message, Refused, Reply};
 use tokio::sync::Semaphore;
 
+use crate::backups::Backups;
 use crate::config::Config;
 use crate::core::commit::ChainId;
 use crate::core::form;
 use crate::core::lease::Stamp;
-use crate::core::limits::MAX_QUEUED_READS;
+use crate::core::limits::{MAX_QUEUED_READS, MIN_KEEP};
 use crate::io::{DATABASE_FILE, Fault, Job, Progress, Store, Writer, letters, outbox};
 use crate::metrics::Source;
 
@@ -28,6 +29,7 @@ pub struct StorageActor {
     waiting_reads: Arc<Semaphore>,
     /// One permit per read that runs.
     running_reads: Arc<Semaphore>,
+    backups: Backups,
     open: Option<Open>,
 }
 
@@ -50,11 +52,15 @@ impl StorageActor {
         if readers == 0 || readers > MAX_QUEUED_READS {
             return Err(ActorError::Configuration(format!("storage.max_reads must be between 1 and {MAX_QUEUED_READS}")));
         }
+        if config.prune.keep.is_some_and(|keep| keep < MIN_KEEP) {
+            return Err(ActorError::Configuration(format!("storage.prune.keep must be at least {MIN_KEEP}, or absent")));
+        }
         Ok(Self {
             chain: ChainId::of(spec),
             progress: Arc::default(),
             waiting_reads: Arc::new(Semaphore::new(MAX_QUEUED_READS)),
             running_reads: Arc::new(Semaphore::new(readers)),
+            backups: Backups::default(),
             open: None,
             config,
         })
@@ -118,10 +124,17 @@ impl StorageActor {
         });
     }
 
-    fn handle_read(&self, cx: &Cx<Self>, message: Inbox) {
-        let too_long = |error: crate::io::AnswerTooLong| Refused::Failed(error.to_string());
+    fn handle_read(&mut self, cx: &Cx<Self>, message: Inbox) {
+        let refused = |refusal: crate::io::ReadRefusal| Refused::Failed(refusal.to_string());
         match message {
             Inbox::GetHead(_, reply) => self.read(cx, reply, |store| store.head().map(Ok)),
+            Inbox::GetCondition(_, reply) => self.read(cx, reply, |store| store.condition().map(Ok)),
+            Inbox::StartBackup(request, reply) => {
+                if let Some(open) = &self.open {
+                    reply.answer(self.backups.start(&open.store, request.folder.into()));
+                }
+            }
+            Inbox::GetBackup(_, reply) => reply.send(self.backups.show()),
             Inbox::GetLeases(_, reply) => {
                 if let Some(open) = &self.open {
                     reply.send(open.store.leases.show());
@@ -144,15 +157,15 @@ impl StorageActor {
                 let none = || Refused::Failed(format!("there is no dead letter {}", request.id));
                 Ok(store.letter(request.id)?.ok_or_else(none))
             }),
-            Inbox::GetBlocks(request, reply) => self.read(cx, reply, move |store| store.blocks(request).map(Ok)),
+            Inbox::GetBlocks(request, reply) => self.read(cx, reply, move |store| Ok(store.blocks(request)?.map_err(refused))),
             Inbox::GetBlockByHash(request, reply) => match form::hash("block hash", &request.hash) {
-                Ok(hash) => self.read(cx, reply, move |store| store.block_by_hash(hash).map(Ok)),
+                Ok(hash) => self.read(cx, reply, move |store| Ok(store.block_by_hash(hash)?.map_err(refused))),
                 Err(malformed) => reply.refuse(Refused::Malformed(malformed.to_string())),
             },
-            Inbox::GetWal(request, reply) => self.read(cx, reply, move |store| Ok(store.wal(request)?.map_err(too_long))),
-            Inbox::GetLedger(request, reply) => self.read(cx, reply, move |store| Ok(store.ledger(request)?.map_err(too_long))),
+            Inbox::GetWal(request, reply) => self.read(cx, reply, move |store| Ok(store.wal(request)?.map_err(refused))),
+            Inbox::GetLedger(request, reply) => self.read(cx, reply, move |store| Ok(store.ledger(request)?.map_err(refused))),
             Inbox::GetDocuments(request, reply) => match form::get_documents(&request) {
-                Ok(()) => self.read(cx, reply, move |store| Ok(store.documents(&request)?.map_err(too_long))),
+                Ok(()) => self.read(cx, reply, move |store| Ok(store.documents(&request)?.map_err(refused))),
                 Err(malformed) => reply.refuse(Refused::Malformed(malformed.to_string())),
             },
             // `handle` has taken them.
@@ -169,12 +182,13 @@ impl RoleActor for StorageActor {
         let (config, chain) = (self.config.clone(), self.chain);
         let opened = tokio::task::spawn_blocking(move || {
             let store = Store::open(&config, chain)?;
-            let head = store.head()?;
-            Ok((store, head))
+            let (head, condition) = (store.head()?, store.condition()?);
+            Ok((store, head, condition))
         });
         let opened = opened.await.unwrap_or_else(|died| Err(Fault::Damaged(format!("opening died: {died}"))));
-        let (store, head) = opened.map_err(|fault| fault.at_start(&self.path()))?;
+        let (store, head, condition) = opened.map_err(|fault| fault.at_start(&self.path()))?;
         self.progress.head.store(head.height, Ordering::Relaxed);
+        self.progress.pruned_below.store(condition.pruned_below, Ordering::Relaxed);
         let store = Arc::new(store);
         let faults = cx.local().clone();
         let writer = Writer::start(store.clone(), self.progress.clone(), move |fault| faults.send(Local::Faulted(fault)));
@@ -232,9 +246,14 @@ impl RoleActor for StorageActor {
 
     async fn stop(&mut self, _cx: &Cx<Self>) {
         let Some(open) = self.open.take() else { return };
+        let backup = self.backups.cancel();
         // Reads that still run hold the store; it closes with the last of them.
         let closed = tokio::task::spawn_blocking(move || {
             open.writer.stop();
+            if let Some(backup) = backup {
+                // What went wrong with it has been said.
+                let _ended = backup.join();
+            }
             Arc::into_inner(open.store).map_or(Ok(()), Store::close)
         });
         match closed.await {
@@ -249,6 +268,7 @@ impl RoleActor for StorageActor {
         let progress = &self.progress;
         let fields = vec![
             ("head", read(&progress.head)),
+            ("pruned_below", read(&progress.pruned_below)),
             ("writes", read(&progress.writes)),
             ("transactions", read(&progress.transactions)),
             ("refused", read(&progress.refused)),

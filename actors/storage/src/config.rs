@@ -21,6 +21,20 @@ pub struct Config {
     pub quick_repair: bool,
     /// Verify every page's checksum at every start. Reads the whole file.
     pub check_on_open: bool,
+    /// What need not be kept.
+    pub prune: Prune,
+}
+
+/// What of old blocks may go. Off by default: a pruned node cannot build the engine's state anew, and serves neither peers that
+/// sync nor governance nodes that replay from below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prune {
+    /// Keep the newest so many blocks whole, at least [`MIN_KEEP`], and on a chain with merged mining all that work has not
+    /// settled; of older ones only hashes and ledger facts. Absent: keep all.
+    ///
+    /// [`MIN_KEEP`]: crate::core::limits::MIN_KEEP
+    pub keep: Option<u64>,
 }
 
 impl Default for Config {
@@ -32,6 +46,7 @@ impl Default for Config {
             min_free_space: 64 << 20,
             quick_repair: true,
             check_on_open: false,
+            prune: Prune::default(),
         }
     }
 }

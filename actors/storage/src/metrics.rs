@@ -21,6 +21,8 @@ const COMMIT_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 pub struct Metrics {
     /// Height of the last committed block.
     head_height: u64,
+    /// Blocks below are pruned; 0: nothing is.
+    pruned_below: u64,
     /// Requests written.
     writes_total: u64,
     /// Transactions they took: fewer than requests when many wait.
@@ -45,6 +47,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             head_height: 0,
+            pruned_below: 0,
             writes_total: 0,
             transactions_total: 0,
             refused_total: 0,
@@ -74,6 +77,7 @@ impl RoleMetrics for Source {
             .map_or((0, 0), |disk| (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)));
         let metrics = Metrics {
             head_height: read(&progress.head),
+            pruned_below: read(&progress.pruned_below),
             writes_total: read(&progress.writes),
             transactions_total: read(&progress.transactions),
             refused_total: read(&progress.refused),

@@ -77,6 +77,8 @@ impl State {
         self.proposed = self.proposed.saturating_add(u64::from(done.is_ours));
         self.committed_at = now;
         self.remember(height, hash);
+        let made = Millis(done.head.time.saturating_mul(1_000));
+        self.silent_until = self.silent_until.filter(|until| made <= *until);
         self.head = done.head;
         self.candidates.retain(|_, candidate| candidate.block.header.height > height);
         self.lagging.clear();

@@ -73,9 +73,10 @@ impl State {
     }
 
     /// A validator that is behind has nothing to say. One whose disk was lost may have voted at the height that is under
-    /// way, or at the next when its peers were behind: it waits until these are past, and never votes twice.
+    /// way, or at the next when its peers were behind: it waits until these are past, and never votes twice. One that was
+    /// restored from a backup waits for a block that was made since it began to be silent.
     pub(super) const fn may_vote(&self, height: u64) -> bool {
-        height > self.sync_target && height >= self.votes_from
+        height > self.sync_target && height >= self.votes_from && self.silent_until.is_none()
     }
 
     /// Whether the next height comes from outside.

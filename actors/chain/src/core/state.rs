@@ -27,6 +27,9 @@ use super::slots::Millis;
 /// in any case: at most as many as the specification lets wait.
 const RECENT_BLOCKS: usize = 1_024;
 
+/// By how much the clocks of the host that was lost and of ours may differ, beside the slot by which a block may be early.
+const CLOCK_MARGIN_MILLIS: u64 = 10_000;
+
 /// The chain role's whole state.
 pub struct State {
     pub(super) rules: Arc<ChainRules>,
@@ -59,6 +62,9 @@ pub struct State {
     pub(super) is_fresh: bool,
     /// Height from which it votes.
     pub(super) votes_from: u64,
+    /// The database is a backup: this validator's later votes are lost, and it is silent until a block from after this
+    /// moment is committed. Every place in which it may have voted is decided then.
+    pub(super) silent_until: Option<Millis>,
     pub(super) halted: Option<HaltReason>,
     pub(super) committed_at: Millis,
     pub(super) latency_millis: u64,
@@ -85,6 +91,8 @@ pub struct Boot {
     pub unsettled: BTreeMap<u64, B256>,
     /// The log of the height after the head.
     pub log: Vec<Vec<u8>>,
+    /// The database was restored from a backup, and nothing was voted since.
+    pub votes_lost: bool,
 }
 
 /// Nothing can be started from this.
@@ -111,6 +119,8 @@ pub struct Status {
     pub el_hash: B256,
     /// Whether this node proposes and votes.
     pub producing: bool,
+    /// Whether it is silent because its votes were lost with a disk that a backup replaced.
+    pub votes_lost: bool,
     /// Round that is under way.
     pub round: Option<u32>,
     /// Claims that wait.
@@ -143,6 +153,7 @@ impl State {
             Some(key) => Some(own_machine(&boot.rules, key)?),
             None => None,
         };
+        let silent_until = boot.votes_lost.then(|| now.after(boot.rules.clock.slot_millis().saturating_add(CLOCK_MARGIN_MILLIS)));
         let mut recent = boot.unsettled;
         recent.insert(boot.head.height, boot.head.hash);
         let mut state = Self {
@@ -150,6 +161,7 @@ impl State {
             recent,
             is_fresh: boot.head.height == 0 && boot.log.is_empty(),
             votes_from: 0,
+            silent_until,
             head: boot.head,
             ledger: boot.ledger,
             machine,
@@ -179,7 +191,9 @@ impl State {
             rules: boot.rules,
         };
         let mut effects = vec![Effect::GetBitcoinView];
-        let log: Result<Vec<WalEntry>, _> = boot.log.iter().map(|entry| WalEntry::decode(entry)).collect();
+        // Votes of before the backup without those of after it say nothing.
+        let logged = if boot.votes_lost { &[][..] } else { &boot.log };
+        let log: Result<Vec<WalEntry>, _> = logged.iter().map(|entry| WalEntry::decode(entry)).collect();
         state.resume(now, &log.map_err(MachineError::Log)?, &mut effects)?;
         Ok((state, effects))
     }
@@ -216,6 +230,7 @@ impl State {
             slot: self.head.slot,
             el_hash: self.head.el_hash,
             producing: self.machine.is_some() && self.halted.is_none() && self.may_vote(self.head.height.saturating_add(1)),
+            votes_lost: self.machine.is_some() && self.silent_until.is_some(),
             round: self.machine.as_ref().and_then(Machine::round),
             pending_claims: self.pending.len(),
             missed_slots: self.missed_slots,

@@ -53,12 +53,17 @@ impl Loader<'_> {
             .map_err(|cause| ActorError::Broken(format!("the stored ledger: {cause}")))?;
         let last = last.map(|block| (block, facts.into_iter().filter(|fact| fact.height == head.height).collect()));
         let unsettled = self.unsettled(&ledger).await?;
+        let condition: storage::Condition = self.ask(storage::GetCondition {}).await;
+        let votes_lost = condition.votes_lost;
+        if votes_lost && key.is_some() {
+            tracing::warn!("the database was restored from a backup: no vote until a block from after this start is committed");
+        }
         let log = match key {
             Some(_) => self.log(head.height.saturating_add(1)).await,
             None => Vec::new(),
         };
         tracing::info!(height = head.height, hash = %head.hash, logged = log.len(), "chain state loaded");
-        Ok((Boot { rules: self.rules.clone(), head, ledger, key, unsettled, log }, last))
+        Ok((Boot { rules: self.rules.clone(), head, ledger, key, unsettled, log, votes_lost }, last))
     }
 
     async fn stored_head(&self, stored: &storage::Head) -> Result<(Head, common::CommittedBlock), ActorError> {

@@ -29,6 +29,8 @@ pub struct ChainId {
     pub id: u64,
     /// Parent of block 1.
     pub genesis: Hash,
+    /// Whether it has merged mining.
+    pub has_work: bool,
 }
 
 /// What to do with a block.
@@ -81,7 +83,7 @@ pub enum CommitRefusal {
 impl ChainId {
     /// The chain of a specification.
     pub fn of(spec: &ChainSpec) -> Self {
-        Self { id: spec.chain_id, genesis: Hash(spec.genesis_hash().0) }
+        Self { id: spec.chain_id, genesis: Hash(spec.genesis_hash().0), has_work: spec.work.is_some() }
     }
 }
 

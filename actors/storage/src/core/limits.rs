@@ -55,3 +55,12 @@ pub const MAX_EXPLANATION_BYTES: usize = 16 << 10;
 pub const MAX_POSTED: usize = 1_000;
 /// Bytes of their bodies.
 pub const MAX_POSTED_BYTES: usize = 32 << 20;
+
+/// Blocks that pruning always leaves: the engine is behind storage by a block after a crash, peers that were away for minutes
+/// fetch what they missed, governance nodes replay at most 256 blocks again.
+pub const MIN_KEEP: u64 = 1_024;
+/// Blocks that one commit prunes. One would do to keep up; with 16 a floor that was raised by a million is reached in 62,500
+/// blocks, and no commit does noticeably more work than its own block.
+pub const MAX_PRUNED_PER_COMMIT: u64 = 16;
+/// Bytes of blocks after which a commit prunes no further one.
+pub const MAX_PRUNED_BYTES: usize = 4 << 20;

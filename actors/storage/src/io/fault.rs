@@ -27,6 +27,14 @@ pub enum Fault {
         /// Of this build.
         known: u64,
     },
+    /// Written by an earlier build, and nobody may lead it up here.
+    #[error("the database has schema {found}, this build works with {known}")]
+    OlderSchema {
+        /// In the file.
+        found: u64,
+        /// Of this build.
+        known: u64,
+    },
     /// Of another chain.
     #[error(
         "the database belongs to chain {found_id} with genesis {found}, the specification says chain {wanted_id} with genesis {wanted}"
@@ -66,6 +74,9 @@ impl Fault {
             )),
             Self::NewerSchema { .. } => ActorError::Configuration(format!(
                 "{path}: {cause}. Run the alys version that wrote it, or restore a backup of this version"
+            )),
+            Self::OlderSchema { .. } => ActorError::Configuration(format!(
+                "{path}: {cause}. Start the storage role on it once, which leads it up and keeps a copy"
             )),
             Self::OtherChain { .. } => ActorError::Configuration(format!(
                 "{path}: {cause}. Set the data_dir of this chain, or the specification of that one"

@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alys_cluster::guard::guard;
 use redb::{Database, ReadableDatabase as _, ReadableTable, WriteTransaction};
@@ -23,7 +23,7 @@ use super::tables::{
     BLOCKS, BURNS, CERTIFICATES, DEATHS, DOCUMENTS, FACTS, HANDLED, HEIGHTS, LEASES, LETTER_BODIES, LETTERS, META, META_CHAIN_ID,
     META_GENESIS, META_SCHEMA, OUTBOX, SCHEMA, WAL,
 };
-use crate::config::Config;
+use crate::config::{Config, Prune};
 use crate::core::commit::ChainId;
 use crate::core::form::{self, Hash};
 
@@ -37,6 +37,9 @@ pub(crate) struct Store {
     pub(super) db: Database,
     pub(super) chain: ChainId,
     pub(super) quick_repair: bool,
+    pub(super) prune: Prune,
+    pub(super) path: PathBuf,
+    pub(super) min_free_space: u64,
     pub(crate) leases: Leases,
 }
 
@@ -64,7 +67,14 @@ impl Store {
             migrate::climb(&db, found, &LADDER)?;
         }
         let leases = Leases::restore(&db)?;
-        Ok(Self { db, chain, quick_repair: config.quick_repair, leases })
+        let (quick_repair, min_free_space) = (config.quick_repair, config.min_free_space);
+        Ok(Self { db, chain, quick_repair, prune: config.prune, path, min_free_space, leases })
+    }
+
+    /// For tests that look at the tables.
+    #[cfg(test)]
+    pub(crate) const fn db(&self) -> &Database {
+        &self.db
     }
 
     /// Closes the file. Errors are faults of the last flush; what was acknowledged is on disk already.

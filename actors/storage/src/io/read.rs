@@ -2,24 +2,37 @@
 
 use alys_proto::common::{Burn, CommittedBlock};
 use alys_proto::storage::{
-    Blocks, Document, Documents, GetBlocks, GetDocuments, GetLedger, GetWal, Head, Ledger, LedgerFact, Wal,
+    Blocks, Condition, Document, Documents, GetBlocks, GetDocuments, GetLedger, GetWal, Head, Ledger, LedgerFact, Wal,
 };
 use prost::Message as _;
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
 use super::fault::Fault;
-use super::open::Store;
-use super::tables::{BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, WAL};
+use super::open::{Store, number, optional_number};
+use super::tables::{
+    BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_FLOOR, META_SCHEMA, META_VOTES_LOST, WAL,
+};
 use crate::core::form::Hash;
 use crate::core::limits::{MAX_BLOCKS_ANSWER, MAX_PAGE_BYTES, MAX_WHOLE_ANSWER_BYTES};
 
-/// A whole answer would not fit into one message.
+/// Why a question is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer is more than {MAX_WHOLE_ANSWER_BYTES} bytes: ask for pages, or for documents with a longer prefix")]
-pub(crate) struct AnswerTooLong;
+pub(crate) enum ReadRefusal {
+    /// A whole answer would not fit into one message.
+    #[error("the answer is more than {MAX_WHOLE_ANSWER_BYTES} bytes: ask for pages, or for documents with a longer prefix")]
+    TooLong,
+    /// It was here and is not kept.
+    #[error("block {asked} is pruned: this node serves blocks from {floor} on")]
+    Pruned {
+        /// The first that was asked for.
+        asked: u64,
+        /// The first that is here.
+        floor: u64,
+    },
+}
 
-/// An answer or the refusal to cut it, inside what says that the disk is at fault.
-pub(crate) type Whole<T> = Result<Result<T, AnswerTooLong>, Fault>;
+/// An answer or why there is none, inside what says that the disk is at fault.
+pub(crate) type Whole<T> = Result<Result<T, ReadRefusal>, Fault>;
 
 impl Store {
     /// Height and hash of the last block; 0 and empty before the first.
@@ -29,14 +42,28 @@ impl Store {
         Ok(head.unwrap_or_default())
     }
 
+    /// What the database says of itself.
+    pub(crate) fn condition(&self) -> Result<Condition, Fault> {
+        let meta = self.db.begin_read()?.open_table(META)?;
+        Ok(Condition {
+            schema: number(&meta, META_SCHEMA)?,
+            votes_lost: meta.get(META_VOTES_LOST)?.is_some(),
+            pruned_below: optional_number(&meta, META_FLOOR)?.unwrap_or(0),
+        })
+    }
+
     /// Consecutive blocks from a height on, within the bounds of an answer.
-    pub(crate) fn blocks(&self, request: GetBlocks) -> Result<Blocks, Fault> {
+    pub(crate) fn blocks(&self, request: GetBlocks) -> Whole<Blocks> {
         let snapshot = self.db.begin_read()?;
         let mut answer = Blocks::default();
         let mut bytes = 0usize;
         let limit = usize::try_from(request.limit.min(MAX_BLOCKS_ANSWER)).unwrap_or(usize::MAX);
         // Genesis has no block, so reading from 0 is reading from 1.
         let mut height = request.from_height.max(1);
+        let floor = floor(&snapshot)?;
+        if height < floor {
+            return Ok(Err(ReadRefusal::Pruned { asked: height, floor }));
+        }
         while answer.blocks.len() < limit {
             let Some(block) = committed(&snapshot, height)? else { break };
             bytes = bytes.saturating_add(block.encoded_len());
@@ -47,16 +74,20 @@ impl Store {
             let Some(next) = height.checked_add(1) else { break };
             height = next;
         }
-        Ok(answer)
+        Ok(Ok(answer))
     }
 
     /// The block with this hash, or nothing.
-    pub(crate) fn block_by_hash(&self, hash: Hash) -> Result<Blocks, Fault> {
+    pub(crate) fn block_by_hash(&self, hash: Hash) -> Whole<Blocks> {
         let snapshot = self.db.begin_read()?;
-        let Some(height) = snapshot.open_table(HEIGHTS)?.get(&hash.0)? else { return Ok(Blocks::default()) };
-        let block = committed(&snapshot, height.value())?;
+        let Some(height) = snapshot.open_table(HEIGHTS)?.get(&hash.0)? else { return Ok(Ok(Blocks::default())) };
+        let (asked, floor) = (height.value(), floor(&snapshot)?);
+        if asked < floor {
+            return Ok(Err(ReadRefusal::Pruned { asked, floor }));
+        }
+        let block = committed(&snapshot, asked)?;
         let block = block.ok_or_else(|| Fault::Damaged(format!("block {hash} is indexed but absent")))?;
-        Ok(Blocks { blocks: vec![block] })
+        Ok(Ok(Blocks { blocks: vec![block] }))
     }
 
     /// Facts in order, with the head they are of: all of them, or a page of whole heights.
@@ -69,7 +100,7 @@ impl Store {
         for row in snapshot.open_table(FACTS)?.range((from, 0)..)? {
             let fact = LedgerFact::decode(row?.1.value())?;
             if !request.paged && bytes > MAX_WHOLE_ANSWER_BYTES {
-                return Ok(Err(AnswerTooLong));
+                return Ok(Err(ReadRefusal::TooLong));
             }
             let begins_height = answer.facts.last().is_some_and(|last| last.height != fact.height);
             if request.paged && begins_height && bytes > MAX_PAGE_BYTES {
@@ -92,7 +123,7 @@ impl Store {
             let entry = entry.value().to_vec();
             bytes = bytes.saturating_add(entry.len());
             if !request.paged && bytes > MAX_WHOLE_ANSWER_BYTES {
-                return Ok(Err(AnswerTooLong));
+                return Ok(Err(ReadRefusal::TooLong));
             }
             if request.paged && bytes > MAX_PAGE_BYTES && !answer.entries.is_empty() {
                 answer.next_entry = key.value().1;
@@ -116,12 +147,17 @@ impl Store {
             let document = Document { owner: owner.to_owned(), key: key.to_owned(), value: value.value().to_vec() };
             bytes = bytes.saturating_add(document.encoded_len());
             if bytes > MAX_WHOLE_ANSWER_BYTES {
-                return Ok(Err(AnswerTooLong));
+                return Ok(Err(ReadRefusal::TooLong));
             }
             answer.documents.push(document);
         }
         Ok(Ok(answer))
     }
+}
+
+/// The first block that is here whole.
+fn floor(snapshot: &ReadTransaction) -> Result<u64, Fault> {
+    Ok(optional_number(&snapshot.open_table(META)?, META_FLOOR)?.unwrap_or(1))
 }
 
 fn committed(snapshot: &ReadTransaction, height: u64) -> Result<Option<CommittedBlock>, Fault> {

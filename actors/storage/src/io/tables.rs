@@ -22,6 +22,10 @@ pub(super) const META_CHAIN_ID: &str = "chain_id";
 pub(super) const META_GENESIS: &str = "genesis";
 /// Height of the last block that work has settled. Absent before the first bundle.
 pub(super) const META_SETTLED: &str = "settled";
+/// Lowest block that is here whole. Absent: 1.
+pub(super) const META_FLOOR: &str = "floor";
+/// Present since a restore, until a vote is written again: what this validator voted for after the backup is not known.
+pub(super) const META_VOTES_LOST: &str = "votes_lost";
 /// Newest height that the WAL was written for.
 pub(super) const META_WAL_HEIGHT: &str = "wal_height";
 

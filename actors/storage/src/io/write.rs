@@ -10,7 +10,9 @@ use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
 
 use super::fault::Fault;
 use super::open::optional_number;
-use super::tables::{BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_SETTLED, META_WAL_HEIGHT, WAL};
+use super::tables::{
+    BLOCKS, BURNS, CERTIFICATES, DOCUMENTS, FACTS, HEIGHTS, META, META_SETTLED, META_VOTES_LOST, META_WAL_HEIGHT, WAL,
+};
 use crate::core::commit::{self, ChainId, CommitRefusal, Tip, Verdict};
 use crate::core::form::{self, BlockKeys, Hash, Malformed};
 use crate::core::lease::Stale;
@@ -113,6 +115,10 @@ pub(super) fn append_wal(transaction: &WriteTransaction, request: &AppendWal) ->
     let incoming = u64::try_from(request.entries.len()).unwrap_or(u64::MAX);
     if wal.len()?.saturating_add(incoming) > MAX_WAL_ENTRIES_PER_HEIGHT {
         return Ok(Err(WriteRefusal::WalFull(height)));
+    }
+    if !request.entries.is_empty() {
+        // Whoever votes again has waited until it could not contradict what was lost.
+        meta.remove(META_VOTES_LOST)?;
     }
     for (sequence, entry) in (first..).zip(&request.entries) {
         wal.insert((height, sequence), entry.as_slice())?;

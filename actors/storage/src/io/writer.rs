@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::fault::Fault;
 use super::open::Store;
+use super::prune;
 use super::write::{self, WriteRefusal, Written};
 use crate::core::batch::{BatchLimits, Batcher};
 use crate::core::commit::CommitRefusal;
@@ -66,7 +67,13 @@ impl Job {
     /// A block.
     pub(crate) fn commit(stamp: Stamp, request: CommitBlock, reply: Reply<Head>) -> Self {
         let bytes = request.encoded_len();
-        let write = move |store: &Store, transaction: &WriteTransaction| write::commit_block(transaction, store.chain, &request);
+        let write = move |store: &Store, transaction: &WriteTransaction| {
+            let committed = write::commit_block(transaction, store.chain, &request)?;
+            if let Ok(head) = &committed {
+                prune::advance(transaction, store.prune, store.chain.has_work, head.height)?;
+            }
+            Ok(committed)
+        };
         let written = |head: &Head, progress: &Progress| progress.head.store(head.height, Ordering::Relaxed);
         Self { stamp, bytes, work: Box::new(Task { reply, fenced: true, write, written }) }
     }
@@ -147,6 +154,8 @@ where
 pub(crate) struct Progress {
     /// Height of the last committed block.
     pub(crate) head: AtomicU64,
+    /// First block that is kept whole; 0: nothing is pruned.
+    pub(crate) pruned_below: AtomicU64,
     /// Requests written.
     pub(crate) writes: AtomicU64,
     /// Transactions they took: fewer than requests when many wait.
@@ -163,6 +172,7 @@ impl Default for Progress {
     fn default() -> Self {
         Self {
             head: AtomicU64::default(),
+            pruned_below: AtomicU64::default(),
             writes: AtomicU64::default(),
             transactions: AtomicU64::default(),
             refused: AtomicU64::default(),
@@ -260,6 +270,9 @@ fn write_batch(store: &Store, progress: &Progress, batch: Vec<Job>) -> Result<()
     let mut jobs = batch.into_iter();
     let began = Instant::now();
     let outcome = write_all(store, &mut jobs, &mut settled);
+    if let Ok(Some(floor)) = outcome {
+        progress.pruned_below.store(floor, Ordering::Relaxed);
+    }
     if let Err(fault) = outcome {
         let refused = Refused::Failed(fault.chain());
         settled.into_iter().for_each(|answer| (answer.send)(Err(refused.clone())));
@@ -277,7 +290,8 @@ fn write_batch(store: &Store, progress: &Progress, batch: Vec<Job>) -> Result<()
     Ok(())
 }
 
-fn write_all(store: &Store, jobs: &mut impl Iterator<Item = Job>, settled: &mut Vec<Settled>) -> Result<(), Fault> {
+/// The floor, if blocks are pruned.
+fn write_all(store: &Store, jobs: &mut impl Iterator<Item = Job>, settled: &mut Vec<Settled>) -> Result<Option<u64>, Fault> {
     let mut transaction = store.db.begin_write()?;
     transaction.set_quick_repair(store.quick_repair);
     for job in jobs {
@@ -285,10 +299,11 @@ fn write_all(store: &Store, jobs: &mut impl Iterator<Item = Job>, settled: &mut 
     }
     if settled.iter().all(|answer| answer.refusal.is_some()) {
         transaction.abort()?;
-    } else {
-        transaction.commit()?;
+        return Ok(None);
     }
-    Ok(())
+    let floor = prune::floor(&transaction)?;
+    transaction.commit()?;
+    Ok(floor)
 }
 
 fn count(progress: &Progress, refusal: Option<&WriteRefusal>) {

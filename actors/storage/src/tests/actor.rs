@@ -4,8 +4,10 @@ use alys_blocks::ChainSpec;
 use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
 use alys_cluster::{ActorError, testing};
 use alys_proto::Refused;
+use alys_proto::storage::backup::State;
 use alys_proto::storage::{
-    AppendWal, CommitBlock, Document, GetBlockByHash, GetBlocks, GetDocuments, GetHead, GetLedger, GetWal, PutDocuments,
+    AppendWal, CommitBlock, Document, GetBackup, GetBlockByHash, GetBlocks, GetCondition, GetDocuments, GetHead, GetLedger,
+    GetWal, PutDocuments, StartBackup,
 };
 use tempfile::TempDir;
 
@@ -60,6 +62,35 @@ async fn every_message_is_answered_and_survives_a_restart() {
     let refused = remote.ask(block(5, 0xaa)).await.unwrap_err();
     assert!(matches!(refused, Refused::Failed(_)), "{refused}");
     storage.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_is_made_while_the_role_works_and_one_at_a_time() {
+    let folder = TempDir::new().unwrap();
+    let storage = testing::start(StorageActor::new(config(&folder), &spec()).unwrap());
+    let remote = storage.remote.clone();
+    assert_eq!(remote.ask(GetBackup {}).await.unwrap().state(), State::Unspecified);
+    remote.ask(first()).await.unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let refused = remote.ask(StartBackup { folder: "relative".into() }).await.unwrap_err();
+    assert!(matches!(refused, Refused::Failed(_)), "{refused}");
+    remote.ask(StartBackup { folder: place("one") }).await.unwrap();
+    remote.ask(AppendWal { height: 2, entries: vec![vec![9]] }).await.unwrap();
+    let done = loop {
+        let backup = remote.ask(GetBackup {}).await.unwrap();
+        if backup.state() != State::Running {
+            break backup;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((done.state(), done.folder), (State::Done, place("one")), "{}", done.failure);
+    let manifest: crate::Manifest = serde_json::from_str(&done.manifest).unwrap();
+    assert_eq!((manifest.head_height, done.rows), (1, done.total_rows));
+    let condition = remote.ask(GetCondition {}).await.unwrap();
+    assert_eq!((condition.schema, condition.votes_lost, condition.pruned_below), (2, false, 0));
+    remote.ask(StartBackup { folder: place("two") }).await.unwrap();
+    storage.stop().await.unwrap();
+    assert!(!folder.path().join("two.unfinished").exists(), "a role that ends leaves no half one");
 }
 
 #[tokio::test]

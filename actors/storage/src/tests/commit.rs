@@ -18,14 +18,14 @@ fn a_chain_is_committed_and_read_back() {
         let height = request.block.as_ref().unwrap().height;
         assert_eq!(rig.commit(request).unwrap(), Head { height, hash: hash(height, 0xaa) });
     }
-    let blocks = rig.store.blocks(GetBlocks { from_height: 2, limit: 3 }).unwrap().blocks;
+    let blocks = rig.store.blocks(GetBlocks { from_height: 2, limit: 3 }).unwrap().unwrap().blocks;
     let expected: Vec<_> = chain(5)[1..4].iter().map(|request| request.block.clone().unwrap()).collect();
     assert_eq!(blocks, expected);
-    assert_eq!(rig.store.blocks(GetBlocks { from_height: 0, limit: 100 }).unwrap().blocks.len(), 5);
-    assert!(rig.store.blocks(GetBlocks { from_height: 6, limit: 1 }).unwrap().blocks.is_empty());
+    assert_eq!(rig.store.blocks(GetBlocks { from_height: 0, limit: 100 }).unwrap().unwrap().blocks.len(), 5);
+    assert!(rig.store.blocks(GetBlocks { from_height: 6, limit: 1 }).unwrap().unwrap().blocks.is_empty());
     let wanted = Hash(hash(4, 0xaa).try_into().unwrap());
-    assert_eq!(rig.store.block_by_hash(wanted).unwrap().blocks[0].height, 4);
-    assert!(rig.store.block_by_hash(Hash([1; 32])).unwrap().blocks.is_empty());
+    assert_eq!(rig.store.block_by_hash(wanted).unwrap().unwrap().blocks[0].height, 4);
+    assert!(rig.store.block_by_hash(Hash([1; 32])).unwrap().unwrap().blocks.is_empty());
     let ledger = rig.store.ledger(GetLedger::default()).unwrap().unwrap();
     assert_eq!((ledger.height, ledger.facts.len()), (5, 10));
     let facts: Vec<_> = chain(5).into_iter().flat_map(|request| request.ledger.unwrap().facts).collect();
@@ -116,7 +116,7 @@ fn a_transaction_that_is_not_committed_leaves_nothing() {
         drop(transaction);
     }
     let rig = Rig::open(&config(&folder));
-    assert!(rig.store.block_by_hash(Hash([5; 32])).unwrap().blocks.is_empty());
+    assert!(rig.store.block_by_hash(Hash([5; 32])).unwrap().unwrap().blocks.is_empty());
     assert_eq!(rig.store.head().unwrap().height, 1);
 }
 
@@ -132,7 +132,7 @@ fn large_answers_come_in_pages_that_fit_together() {
     for height in 1..=4 {
         rig.commit(big(height)).unwrap();
     }
-    let first = rig.store.blocks(GetBlocks { from_height: 1, limit: 4 }).unwrap().blocks;
+    let first = rig.store.blocks(GetBlocks { from_height: 1, limit: 4 }).unwrap().unwrap().blocks;
     assert_eq!(first.len(), 2, "two of 3 MiB are below 8 MiB, three are not");
     let mut pages = Vec::new();
     let mut request = GetLedger { paged: true, from_height: 0 };

@@ -176,7 +176,7 @@ fn a_full_disk_is_said_and_nothing_acknowledged_is_lost() {
     let head = rig.store.head().unwrap().height;
     assert!(acknowledged > 0 && head == acknowledged, "head {head}, acknowledged {acknowledged}");
     assert_eq!(rig.store.ledger(GetLedger::default()).unwrap().unwrap().facts.len() as u64, 2 * head);
-    assert_eq!(rig.store.blocks(GetBlocks { from_height: head, limit: 5 }).unwrap().blocks.len(), 1);
+    assert_eq!(rig.store.blocks(GetBlocks { from_height: head, limit: 5 }).unwrap().unwrap().blocks.len(), 1);
     rig.commit(block(head + 1, 0xaa)).unwrap();
     rig.close();
 }

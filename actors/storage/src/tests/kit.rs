@@ -14,7 +14,7 @@ use crate::core::form::Hash;
 use crate::core::lease::Stamp;
 use crate::io::{Fault, Job, Progress, Store, Writer};
 
-pub(crate) const CHAIN: ChainId = ChainId { id: 212_121, genesis: Hash([0xee; 32]) };
+pub(crate) const CHAIN: ChainId = ChainId { id: 212_121, genesis: Hash([0xee; 32]), has_work: false };
 
 /// A sender that needs no lease.
 const NOBODY: Stamp = Stamp { role: Role::Debug, incarnation: [0; 8], epoch: 0 };
@@ -80,7 +80,11 @@ impl Rig {
     }
 
     pub(crate) fn try_open(config: &Config) -> Result<Self, Fault> {
-        let store = Arc::new(Store::open(config, CHAIN)?);
+        Self::of(config, CHAIN)
+    }
+
+    pub(crate) fn of(config: &Config, chain: ChainId) -> Result<Self, Fault> {
+        let store = Arc::new(Store::open(config, chain)?);
         let progress = Arc::<Progress>::default();
         let (sender, faults) = channel();
         let writer = Writer::start(store.clone(), progress.clone(), move |fault| drop(sender.send(fault)))?;

@@ -85,7 +85,7 @@ fn number(path: &Path, key: &str) -> Option<u64> {
 fn schema_1_is_led_up_and_nothing_of_it_is_lost() {
     let (folder, path) = old();
     let rig = Rig::open(&config(&folder));
-    let blocks = rig.store.blocks(GetBlocks { from_height: 1, limit: 100 }).unwrap().blocks;
+    let blocks = rig.store.blocks(GetBlocks { from_height: 1, limit: 100 }).unwrap().unwrap().blocks;
     assert_eq!(blocks, chain(6).into_iter().map(|request| request.block.unwrap()).collect::<Vec<_>>());
     assert_eq!(rig.store.ledger(GetLedger::default()).unwrap().unwrap().facts.len(), 2 * 6 + 2);
     assert_eq!(rig.store.wal(GetWal { height: 7, ..GetWal::default() }).unwrap().unwrap().entries, [b"vote".to_vec()]);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions)]
 
 mod actor;
+mod backup;
+mod check;
 mod commit;
 mod faults;
 pub(crate) mod kit;
@@ -10,4 +12,6 @@ mod letters;
 mod migrate;
 mod model;
 mod outbox;
+mod prune;
+mod real;
 mod writes;

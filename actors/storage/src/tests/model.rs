@@ -43,7 +43,7 @@ proptest! {
                     }
                 }
             }
-            let stored: Vec<_> = rig.store.blocks(GetBlocks { from_height: 1, limit: 100 }).unwrap().blocks;
+            let stored: Vec<_> = rig.store.blocks(GetBlocks { from_height: 1, limit: 100 }).unwrap().unwrap().blocks;
             prop_assert_eq!(stored.iter().map(|block| block.hash.clone()).collect::<Vec<_>>(), model.clone());
             let ledger = rig.store.ledger(GetLedger::default()).unwrap().unwrap();
             prop_assert_eq!((ledger.height, ledger.facts.len()), (model.len() as u64, 2 * model.len()));

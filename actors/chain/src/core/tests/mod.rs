@@ -10,6 +10,7 @@ mod losses;
 mod mining;
 mod pegs;
 mod proposals;
+mod restores;
 mod rules;
 mod seeds;
 mod simulation;

@@ -72,12 +72,14 @@ pub(crate) struct Node {
     pub(crate) engine_away: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) blocks: Vec<CommittedBlock>,
     pub(crate) facts: Vec<LedgerFact>,
-    wal_height: u64,
+    pub(crate) wal_height: u64,
     pub(crate) wal: Vec<Vec<u8>>,
+    /// It was restored from a backup.
+    pub(crate) votes_lost: bool,
 }
 
 impl Simulation {
@@ -144,7 +146,8 @@ impl Simulation {
         // A bundle may name any of them.
         let hash = |block: &CommittedBlock| (block.height, B256::from_slice(&block.hash));
         let unsettled = node.disk.blocks.iter().map(hash).collect();
-        let boot = Boot { rules, head, ledger, key: node.number.map(key), unsettled, log };
+        let votes_lost = node.disk.votes_lost;
+        let boot = Boot { rules, head, ledger, key: node.number.map(key), unsettled, log, votes_lost };
         let (state, effects) = State::boot(boot, self.now).unwrap();
         self.nodes[index].state = Some(state);
         self.carry_out(index, effects);
@@ -268,6 +271,8 @@ impl Simulation {
                     disk.wal.clear();
                     disk.wal_height = height;
                 }
+                // As storage does.
+                disk.votes_lost &= entries.is_empty();
                 disk.wal.extend(entries);
             }
             Effect::Publish(message) => self.publish(index, message),
