@@ -23,5 +23,5 @@ pub use crate::core::backup::Manifest;
 pub use crate::core::check::{ADVICE, Damage, Part, Report};
 pub use actor::{Local, StorageActor};
 pub use config::Config;
-pub use io::{BackupFault, Fault, How, Meter, RestoreFault, Restored, backup, check, restore};
+pub use io::{BackupFault, Fault, How, Meter, RestoreFault, Restored, backup, check, check_backup, restore};
 pub use metrics::Metrics;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use super::miner::MinerArgs;
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
 use super::peers::PeersArgs;
+use super::storage::Storage;
 use super::testnet::TestnetArgs;
 use super::up::Up;
 use crate::debug::args::Debug;
@@ -67,6 +68,9 @@ pub enum Command {
     Resume(OrderArgs),
     /// Run so many processes of a role: `alys scale sync 3`
     Scale(ScaleArgs),
+    /// Check, back up or restore the database
+    #[command(subcommand)]
+    Storage(Storage),
     /// Look inside running roles
     #[command(subcommand)]
     Debug(Debug),

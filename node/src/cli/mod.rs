@@ -14,6 +14,7 @@ pub(crate) mod pegs;
 mod place;
 mod role;
 pub(crate) mod status;
+mod storage;
 pub mod testnet;
 pub mod up;
 
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Resume(args) => runtime()?.block_on(orders::resume(&place, &args)),
         Command::Scale(args) => runtime()?.block_on(orders::scale(&place, &args)),
         Command::Debug(args) => runtime()?.block_on(crate::debug::run(&place, &args)),
+        Command::Storage(command) => return storage::run(&place, &command),
         Command::PegIn(args) => runtime()?.block_on(peg_in::run(&place, &args)),
         Command::PegOut(args) => runtime()?.block_on(peg_out::run(&place, &args)),
         Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),

@@ -70,7 +70,31 @@ pub enum Misfit {
     Pruned(u64),
 }
 
+/// The database is not the one that was backed up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the backup's database is damaged: {bytes} bytes with SHA-256 {sha256}, the manifest says {expected_bytes} with {expected_sha256}"
+)]
+pub struct WrongSum {
+    /// Size of the file.
+    pub bytes: u64,
+    /// Its sum.
+    pub sha256: String,
+    /// Of the manifest.
+    pub expected_bytes: u64,
+    /// Of the manifest.
+    pub expected_sha256: String,
+}
+
 impl Manifest {
+    /// Whether a file of this size and SHA-256 is the database that was backed up.
+    pub fn matches(&self, (bytes, sha256): (u64, String)) -> Result<(), WrongSum> {
+        if (bytes, &sha256) == (self.bytes, &self.sha256) {
+            return Ok(());
+        }
+        Err(WrongSum { bytes, sha256, expected_bytes: self.bytes, expected_sha256: self.sha256.clone() })
+    }
+
     /// Whether it can be restored as a database of `chain` by a build of schema `known`.
     pub fn fits(&self, chain: ChainId, known: u64, engine_is_kept: bool) -> Result<(), Misfit> {
         if self.format != FORMAT {

@@ -1,5 +1,6 @@
 //! A walk over all tables of a database that nobody else has open.
 
+use std::fs::File;
 use std::path::Path;
 
 use alys_blocks::ChainSpec;
@@ -9,8 +10,10 @@ use alys_proto::storage::{DeadLetter, Lease, LedgerFact, PostedMessage};
 use prost::Message;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 
+use super::backup::pour;
 use super::fault::Fault;
-use super::open::{check_meta, optional_number};
+use super::open::{DATABASE_FILE, check_meta, optional_number};
+use super::restore::{RestoreFault, read_manifest};
 use super::tables::{
     BLOCKS, BURNS, CERTIFICATES, FACTS, HEIGHTS, LEASES, LETTERS, META, META_FLOOR, META_SETTLED, META_VOTES_LOST,
     META_WAL_HEIGHT, OUTBOX, SCHEMA, WAL,
@@ -37,6 +40,25 @@ pub fn check(path: &Path, spec: &ChainSpec, progress: impl FnMut(u64, u64)) -> R
         }
         other => other,
     }
+}
+
+/// Checks a backup and leaves it as it is: the sum of the manifest stands for the pages.
+pub fn check_backup(folder: &Path, spec: &ChainSpec, progress: impl FnMut(u64, u64)) -> Result<Report, RestoreFault> {
+    let manifest = read_manifest(folder)?;
+    manifest.fits(ChainId::of(spec), SCHEMA, true)?;
+    let path = folder.join(DATABASE_FILE);
+    let mut file = File::open(&path).map_err(Fault::from_io)?;
+    manifest.matches(pour(&mut file, &mut std::io::sink())?)?;
+    let walked = guard(|| {
+        let db = Database::builder().open_read_only(&path)?;
+        let schema = check_meta(&db, ChainId::of(spec))?;
+        if schema < SCHEMA {
+            return Err(Fault::OlderSchema { found: schema, known: SCHEMA });
+        }
+        let report = walk(&db.begin_read()?, spec, progress)?;
+        Ok(Report { schema, ..report })
+    });
+    Ok(walked.unwrap_or_else(|panic| Err(Fault::Damaged(panic)))?)
 }
 
 /// The same for one that the caller has opened.
@@ -77,10 +99,10 @@ fn walk(snapshot: &ReadTransaction, spec: &ChainSpec, mut progress: impl FnMut(u
             facts: Vec::new(),
         };
         for burn in burns.range((height, 0)..=(height, u32::MAX))? {
-            decoded::<Burn>(burn?.1.value(), Part::Burns, height, judge.report()).map(|burn| stored.burns.push(burn));
+            stored.burns.extend(decoded::<Burn>(burn?.1.value(), Part::Burns, height, judge.report()));
         }
         for fact in facts.range((height, 0)..=(height, u32::MAX))? {
-            decoded::<LedgerFact>(fact?.1.value(), Part::Facts, height, judge.report()).map(|fact| stored.facts.push(fact));
+            stored.facts.extend(decoded::<LedgerFact>(fact?.1.value(), Part::Facts, height, judge.report()));
         }
         judge.block(&stored);
         if height.is_multiple_of(TELL_EVERY) || height == head {

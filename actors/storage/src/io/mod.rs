@@ -17,7 +17,7 @@ mod write;
 mod writer;
 
 pub use backup::{BackupFault, Meter, of_closed as backup};
-pub use check::check;
+pub use check::{check, check_backup};
 pub use fault::Fault;
 pub(crate) use open::{DATABASE_FILE, Store};
 pub(crate) use read::ReadRefusal;

@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use alys_cluster::guard::guard;
-use redb::{Database, ReadableDatabase as _, ReadableTable, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::fault::Fault;
 use super::leases::Leases;
@@ -147,7 +147,7 @@ pub(super) fn check_space(folder: &Path, wanted: u64) -> Result<(), Fault> {
 }
 
 /// Its schema, if it is of this chain and of a schema that we know.
-pub(super) fn check_meta(db: &Database, chain: ChainId) -> Result<u64, Fault> {
+pub(super) fn check_meta(db: &impl ReadableDatabase, chain: ChainId) -> Result<u64, Fault> {
     let transaction = db.begin_read()?;
     let meta = match transaction.open_table(META) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Err(Fault::Damaged("it is a redb file, but not of alys".into())),

@@ -22,7 +22,7 @@ use super::migrate::{LADDER, beside, climb};
 use super::open::{DATABASE_FILE, check_meta, check_space, remove_if_there, sync_folder};
 use super::tables::{LEASES, META, META_VOTES_LOST, SCHEMA, WAL};
 use crate::config::Config;
-use crate::core::backup::{MANIFEST_FILE, Manifest, Misfit};
+use crate::core::backup::{MANIFEST_FILE, Manifest, Misfit, WrongSum};
 use crate::core::check::Report;
 use crate::core::commit::ChainId;
 
@@ -64,13 +64,8 @@ pub enum RestoreFault {
     #[error("{0} is there already")]
     Exists(PathBuf),
     /// Not the bytes that were backed up.
-    #[error("the backup's database is damaged: {found}, the manifest says {expected}")]
-    Checksum {
-        /// Of the file.
-        found: String,
-        /// Of the manifest.
-        expected: String,
-    },
+    #[error(transparent)]
+    Checksum(#[from] WrongSum),
     /// They were damaged before they were backed up, or the manifest is of another database.
     #[error("what the backup holds does not fit together: {}", .0.damages.first().map_or_else(String::new, |damage| format!("block {}: {}", damage.height, damage.text)))]
     Damaged(Box<Report>),
@@ -112,7 +107,7 @@ pub fn restore(
 }
 
 /// The manifest of the backup in a folder.
-fn read_manifest(backup: &Path) -> Result<Manifest, RestoreFault> {
+pub(super) fn read_manifest(backup: &Path) -> Result<Manifest, RestoreFault> {
     let path = backup.join(MANIFEST_FILE);
     let no_backup = |cause: String| RestoreFault::NoBackup(backup.to_owned(), format!("{MANIFEST_FILE}: {cause}"));
     let text = fs::read(&path).map_err(|cause| no_backup(cause.to_string()))?;
@@ -154,13 +149,10 @@ fn take_over(
     let mut source = File::open(from).map_err(Fault::from_io)?;
     let options = File::options().write(true).create_new(true).mode(0o600).open(unfinished);
     let mut target = options.map_err(Fault::from_io)?;
-    let (bytes, sha256) = pour(&mut source, &mut target)?;
+    let poured = pour(&mut source, &mut target)?;
     target.sync_all().map_err(Fault::from_io)?;
     drop(target);
-    if (bytes, &sha256) != (manifest.bytes, &manifest.sha256) {
-        let show = |bytes: u64, sha256: &str| format!("{bytes} bytes with SHA-256 {sha256}");
-        return Err(RestoreFault::Checksum { found: show(bytes, &sha256), expected: show(manifest.bytes, &manifest.sha256) });
-    }
+    manifest.matches(poured)?;
     // The library panics on some altered files.
     let judged = guard(|| {
         let mut db = Database::open(unfinished)?;

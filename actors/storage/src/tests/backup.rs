@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::kit::{Rig, config};
 use super::real::{chain, prepared, rig, spec};
 use crate::core::backup::{Manifest, Misfit};
-use crate::io::{BackupFault, Fault, How, Meter, RestoreFault, Restored, check, restore};
+use crate::io::{BackupFault, Fault, How, Meter, RestoreFault, Restored, check_backup, restore};
 
 fn place(folder: &TempDir) -> PathBuf {
     folder.path().join("backup")
@@ -50,7 +50,9 @@ fn a_backup_holds_what_was_committed_when_it_began() {
     for (file, mode) in [("", 0o700), ("alys.redb", 0o600)] {
         assert_eq!(fs::metadata(place(&folder).join(file)).unwrap().permissions().mode() & 0o777, mode, "{file}");
     }
-    let report = check(&place(&folder).join("alys.redb"), &spec(), |_, _| {}).unwrap();
+    let before = fs::read(place(&folder).join("alys.redb")).unwrap();
+    let report = check_backup(&place(&folder), &spec(), |_, _| {}).unwrap();
+    assert_eq!(fs::read(place(&folder).join("alys.redb")).unwrap(), before, "to look is not to touch");
     assert!(report.is_whole() && report.head_height == 6, "{report:?}");
     rig.close();
 }
@@ -194,10 +196,12 @@ fn a_flipped_byte_anywhere_is_refused_and_nothing_is_changed() {
         bytes[position] ^= 1;
         fs::write(&file, &bytes).unwrap();
         let refused = restored(&from, &to, force).unwrap_err();
-        assert!(matches!(refused, RestoreFault::Checksum { .. }), "byte {position}: {refused}");
+        assert!(matches!(refused, RestoreFault::Checksum(_)), "byte {position}: {refused}");
+        let looked = check_backup(&place(&from), &spec(), |_, _| {});
+        assert!(matches!(looked, Err(RestoreFault::Checksum(_))), "byte {position}: {looked:?}");
     }
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-    assert!(matches!(restored(&from, &to, force), Err(RestoreFault::Checksum { .. })), "cut off");
+    assert!(matches!(restored(&from, &to, force), Err(RestoreFault::Checksum(_))), "cut off");
     // A checksum made to fit does not help: what is inside must fit together, and be what the manifest says.
     fs::write(&file, &whole).unwrap();
     let lying = Manifest { head_height: 5, ..manifest };
