@@ -164,10 +164,12 @@ export async function streams(chain) {
   return { peer: peer.id, opened: opened.length, comesBack: await comesBack(peer) };
 }
 
-/** Garbage on the protocols that every libp2p node has, and on discovery. */
+/** Garbage on the protocols that every libp2p node has, and on discovery: libp2p drops it, on as many streams as there are. */
 export const library = (chain) => {
   const names = ["/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", `/alys/${chain.genesis.toString("hex")}/kad/1`, "/ipfs/id/1.0.0"];
-  return repeated(chain, 2_000, (peer, time) => write(peer, names[time % names.length], Buffer.concat([Buffer.from([0xff, 0x01]), Buffer.alloc(255, 0xff)])));
+  const noise = Buffer.concat([Buffer.from([0xff, 0x01]), Buffer.alloc(255, 0xff)]);
+  const some = Array.from({ length: 25 }, () => names).flat();
+  return repeated(chain, 20, (peer) => Promise.allSettled(some.map((name) => write(peer, name, noise))));
 };
 
 /** More connections of one identity than anybody needs. */
