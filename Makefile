@@ -42,6 +42,11 @@ lint: ## formatting and clippy, warnings are errors
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+.PHONY: fuzz
+FUZZ_SECONDS ?= 600
+fuzz: ## search every decoder of foreign bytes for a broken promise, FUZZ_SECONDS (600) each
+	@tests/tools/fuzz.sh $(FUZZ_SECONDS)
+
 .PHONY: bench
 bench: setup ## figures of docs/benchmarks.md, ratios against baselines of the same run
 	@$(CARGO) build --locked --bin alys --bin alys-demo --bin alys-bench

@@ -140,6 +140,11 @@ impl Node {
         self.alys.data_dir()
     }
 
+    /// The logs of all its processes.
+    pub fn logs(&self) -> eyre::Result<String> {
+        self.alys.logs()
+    }
+
     /// Fails when any process has panicked, also one that was caught.
     pub fn ensure_no_panic(&self) -> eyre::Result<()> {
         self.alys.ensure_no_panic()

@@ -19,6 +19,8 @@ use crate::node::Node;
 const PORTS_EACH: u16 = 10;
 
 const BITCOIND_PORT: u16 = 18_443;
+/// Where a test says nothing else.
+const SLOT: Duration = Duration::from_secs(1);
 
 /// The validators, in the order of the specification.
 pub struct Validators {
@@ -33,14 +35,20 @@ impl Validators {
     /// Does not wait.
     pub fn start(bitcoind: &Bitcoind, count: u16, confirmations: u32, settings: &[String]) -> eyre::Result<Self> {
         let settings = [&bitcoind_settings(bitcoind, &bitcoind.url()), settings].concat();
-        Self::make(count, Vec::new(), confirmations, &settings, &[])
+        Self::make(count, Vec::new(), confirmations, SLOT, &settings, &[])
+    }
+
+    /// The same with other slots, in whole seconds.
+    pub fn with_slots(bitcoind: &Bitcoind, count: u16, confirmations: u32, slot: Duration) -> eyre::Result<Self> {
+        let settings = bitcoind_settings(bitcoind, &bitcoind.url());
+        Self::make(count, Vec::new(), confirmations, slot, &settings, &[])
     }
 
     /// The same, merge-mined: so many blocks may wait for work.
     pub fn mined(bitcoind: &Bitcoind, count: u16, confirmations: u32, max_blocks_without_pow: u64) -> eyre::Result<Self> {
         let settings = bitcoind_settings(bitcoind, &bitcoind.url());
         let work = ["--work".to_owned(), format!("--max-blocks-without-pow={max_blocks_without_pow}")];
-        Self::make(count, Vec::new(), confirmations, &settings, &work)
+        Self::make(count, Vec::new(), confirmations, SLOT, &settings, &work)
     }
 
     /// The same with one validator on each host of a lab.
@@ -56,10 +64,17 @@ impl Validators {
         let settings = [&bitcoind_settings(bitcoind, &format!("http://{bitcoin}")), settings].concat();
         let host = |(number, name): (u8, &&str)| Host { namespace: lab.namespace(name), address: address(number) };
         let hosts: Vec<Host> = (0..).zip(hosts).map(host).collect();
-        Self::make(u16::try_from(hosts.len())?, hosts, confirmations, &settings, &[])
+        Self::make(u16::try_from(hosts.len())?, hosts, confirmations, SLOT, &settings, &[])
     }
 
-    fn make(count: u16, hosts: Vec<Host>, confirmations: u32, settings: &[String], arguments: &[String]) -> eyre::Result<Self> {
+    fn make(
+        count: u16,
+        hosts: Vec<Host>,
+        confirmations: u32,
+        slot: Duration,
+        settings: &[String],
+        arguments: &[String],
+    ) -> eyre::Result<Self> {
         let folder = temporary_folder()?;
         let first_port = free_ports(count * PORTS_EACH)?;
         let home = folder.path().join("net");
@@ -68,7 +83,8 @@ impl Validators {
             .arg(&home)
             .args([format!("--validators={count}"), format!("--port-base={first_port}")])
             .args(hosts.iter().map(|host| format!("--host={}", host.address)))
-            .args(["--slot-millis=1000".to_owned(), format!("--confirmations={confirmations}")])
+            .arg(format!("--confirmations={confirmations}"))
+            .arg(format!("--slot-millis={}", slot.as_millis()))
             .args(arguments)
             .output()?;
         ensure!(made.status.success(), "`alys testnet` says {}", String::from_utf8_lossy(&made.stderr));

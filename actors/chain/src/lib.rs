@@ -15,7 +15,7 @@ mod trail;
 pub use actor::{ChainActor, Peers};
 pub use config::Config;
 pub use metrics::Metrics;
-pub use rpc::Config as MiningConfig;
+pub use rpc::{Config as MiningConfig, methods as mining_methods};
 
 #[cfg(test)]
 mod actor_tests;

@@ -1,6 +1,7 @@
 //! The load programs behind `make bench`. Claims are ratios against a baseline measured in the same run.
 
 pub mod call;
+pub mod check;
 pub mod ends;
 pub mod failover;
 pub mod lanes;
@@ -11,3 +12,4 @@ mod own;
 pub mod rejoin;
 pub mod times;
 pub mod top;
+pub mod validators;

@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 
 /// Kills of each singleton in the whole run; 200 by the argument of `failover`.
 const FEW_KILLS: usize = 10;
+/// Blocks of four validators in the whole run; 1,000 by the argument of `validators`.
+const FEW_BLOCKS: u64 = 60;
 /// Restarts over each transport in the whole run; 1,000 by the argument of `rejoin`.
 const FEW_RESTARTS: usize = 50;
 
@@ -63,6 +65,18 @@ enum Part {
     Top { rounds: usize },
     /// Only messages between two processes.
     Mesh,
+    /// Only the check of a stranger's blocks.
+    Check {
+        /// Of a thousand blocks each.
+        #[arg(default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Only four validators of one chain; a block takes 2 s.
+    Validators {
+        /// Blocks to measure.
+        #[arg(default_value_t = 1_000)]
+        blocks: u64,
+    },
 }
 
 #[tokio::main]
@@ -79,6 +93,8 @@ async fn main() -> eyre::Result<()> {
         Some(Part::Slow { folder }) => return bench::overload::receive(&folder).await,
         Some(Part::Overload) => return bench::overload::measure().await,
         Some(Part::Top { rounds }) => return bench::top::measure(rounds).await,
+        Some(Part::Check { rounds }) => return bench::check::measure(rounds),
+        Some(Part::Validators { blocks }) => return bench::validators::measure(blocks).await,
         Some(Part::Mesh) | None => {}
     }
     show(&bench::call::measure(arguments.rounds).await?);
@@ -87,11 +103,13 @@ async fn main() -> eyre::Result<()> {
     }
     bench::top::measure_beside(arguments.rounds)?;
     bench::micro::measure_beside(arguments.rounds)?;
+    bench::check::measure(arguments.rounds)?;
     bench::lanes::measure_beside()?;
     bench::overload::measure_beside()?;
     bench::rejoin::measure(FEW_RESTARTS)?;
     bench::failover::measure_beside(FEW_KILLS)?;
-    bench::node::measure(arguments.rounds).await
+    bench::node::measure(arguments.rounds).await?;
+    bench::validators::measure(FEW_BLOCKS).await
 }
 
 fn show(rounds: &[Round]) {

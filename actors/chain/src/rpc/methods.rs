@@ -18,7 +18,7 @@ const NOT_NOW: i32 = -10;
 type Answer<T> = Result<T, ErrorObjectOwned>;
 
 /// The role's own mailbox.
-pub(crate) type Asker = mpsc::Sender<chain::Inbox>;
+pub(super) type Asker = mpsc::Sender<chain::Inbox>;
 
 /// What `createauxblock` answers with, field by field as Namecoin's.
 #[derive(Clone, Debug, Serialize)]
@@ -39,8 +39,11 @@ struct AuxBlock {
     target: String,
 }
 
-/// Every method this server answers.
-pub(super) fn all(asker: Asker, fee_recipient: Option<Address>) -> Result<RpcModule<Asker>, RegisterMethodError> {
+/// Every method this server answers. `asker` leads to the role's own mailbox; `fee_recipient` is who `getauxblock` pays.
+///
+/// # Errors
+/// Two methods have one name.
+pub fn all(asker: Asker, fee_recipient: Option<Address>) -> Result<RpcModule<Asker>, RegisterMethodError> {
     let mut module = RpcModule::new(asker);
     module.register_async_method("createauxblock", |params, asker, _| async move {
         let (address,): (String,) = strict(&params)?;

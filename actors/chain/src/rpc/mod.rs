@@ -8,6 +8,7 @@ mod methods;
 mod server;
 
 pub use config::Config;
+pub use methods::all as methods;
 pub(crate) use server::{ServerHandle, serve};
 
 #[cfg(test)]
