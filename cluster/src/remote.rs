@@ -9,7 +9,7 @@ use alys_proto::cluster;
 use alys_proto::storage::{self, PostMessage, PostedMessage};
 use alys_proto::wire::{decode_answer, encode_answer};
 use alys_proto::{Ask, Inbox, Lane, Post, Refused, Role, Tell};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -121,18 +121,24 @@ impl<I: Inbox> Remote<I> {
 
     /// Tells the role something. Never waits; `Ok` says that it was sent, not that it arrived.
     pub fn tell<M: Tell<I>>(&self, message: M) -> Result<(), Refused> {
-        let body = encode(M::NAME, &message)?;
+        let length = length_of(M::NAME, &message)?;
         let to = self.route.find_now().ok_or_else(|| Refused::Unreachable(I::SERVICE.to_owned()))?;
         let stamp = self.from.stamp(None);
         self.from.check::<I>(M::NAME)?;
         match to {
-            To::Instance(Target::Peer(peer)) => peer.channel(M::LANE).tell(&stamp, M::NAME, &body),
+            To::Instance(Target::Peer(peer)) => {
+                let put_body = |out: &mut BytesMut| {
+                    // Fails only where there is no room; a `BytesMut` makes some.
+                    let _encoded = message.encode(out);
+                };
+                peer.channel(M::LANE).tell(&stamp, M::NAME, length, put_body)
+            }
             To::Instance(Target::Own(_, doors)) => {
-                doors.enter(self.incoming(stamp, M::NAME, body, Answer::Told(None)));
+                doors.enter(self.incoming(stamp, M::NAME, message.encode_to_vec(), Answer::Told(None)));
                 Ok(())
             }
             To::Probe(deliver) => {
-                deliver(self.incoming(stamp, M::NAME, body, Answer::Told(None)));
+                deliver(self.incoming(stamp, M::NAME, message.encode_to_vec(), Answer::Told(None)));
                 Ok(())
             }
         }
@@ -202,11 +208,16 @@ fn manner_of<I: Inbox>() -> Manner {
 }
 
 fn encode<M: alys_proto::Message>(name: &str, message: &M) -> Result<Vec<u8>, Refused> {
+    length_of(name, message).map(|_| message.encode_to_vec())
+}
+
+/// Bytes of a message's body.
+fn length_of<M: alys_proto::Message>(name: &str, message: &M) -> Result<usize, Refused> {
     let length = message.encoded_len();
     if length > MAX_BODY_BYTES {
         return Err(Refused::Malformed(format!("{name} has {length} bytes; a message may have {MAX_BODY_BYTES}")));
     }
-    Ok(message.encode_to_vec())
+    Ok(length)
 }
 
 enum To {

@@ -5,9 +5,11 @@
 //! whoever waits for them.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use alys_proto::Refused;
 use alys_proto::wire::encode_answer as encode_result;
@@ -16,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::frame::{self, Frame, Manner, Request};
-use super::outbox::{Full, Outbox, WINDOW};
+use super::outbox::{Full, Outbox, Segments, WINDOW};
 use super::room::{Place, Room};
 use crate::header::Stamp;
 
@@ -24,8 +26,9 @@ use crate::header::Stamp;
 /// read, so this is also what a small one may keep in memory until its neighbours are handled.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Most frames have about this size; a guess that saves growing a list step by step.
-const TYPICAL_BYTES: usize = 128;
+/// So many frames of what was read are handed on together: few enough to stay in the nearest cache on their way, and that
+/// whoever handles them begins before the last is there.
+const TOGETHER: usize = 64;
 
 /// With less room than this a new buffer is begun.
 const LEAST_ROOM: usize = READ_BYTES / 4;
@@ -38,16 +41,31 @@ const BULK_WINDOW: usize = 16;
 
 /// The sending half of a stream, and the questions that wait for answers on it.
 pub(crate) struct Channel {
-    outbox: Mutex<Outbox>,
-    wake: Notify,
+    desk: Mutex<Desk>,
     written: Notify,
-    writing: AtomicBool,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
     owed: AtomicU32,
     window: Option<Arc<Semaphore>>,
     losses: Arc<Losses>,
     room: Room,
     gone: AtomicBool,
+}
+
+/// What waits to be written, and who writes it.
+#[derive(Default)]
+struct Desk {
+    outbox: Outbox,
+    /// Stands here while there is nothing to write, unless the task of the stream is about to look anyway: one that wakes
+    /// itself wakes another thread too, which then finds nothing to do.
+    sleeper: Option<Waker>,
+    writing: bool,
+}
+
+impl Desk {
+    /// Nothing waits and nothing is being written.
+    fn is_idle(&self) -> bool {
+        self.outbox.is_idle() && !self.writing
+    }
 }
 
 /// What was lost on the links of this process, by how.
@@ -73,28 +91,43 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// Returned when the told message has left the mailbox, however.
-pub(crate) struct Credit {
+/// Told messages that came together. Their credit is returned when they have found a mailbox with much room, or else when all
+/// of them have left it, however.
+struct Portion {
     channel: Arc<Channel>,
+    messages: u32,
+    returned: AtomicBool,
+}
+
+impl Portion {
+    fn settle(&self) {
+        if !self.returned.load(Ordering::Relaxed) && !self.returned.swap(true, Ordering::AcqRel) {
+            self.channel.owe(self.messages);
+        }
+    }
+}
+
+impl Drop for Portion {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// The part of one of them.
+pub(crate) struct Credit {
+    portion: Arc<Portion>,
     sequence: u64,
 }
 
 impl Credit {
     /// Tells the sender that its message was not taken.
     pub(crate) fn refuse(&self, refused: Refused) {
-        self.channel.at_once(&frame::encode_returned(self.sequence, &encode_result(Err(refused))));
+        self.portion.channel.at_once(&frame::encode_returned(self.sequence, &encode_result(Err(refused))));
     }
-}
 
-impl Drop for Credit {
-    fn drop(&mut self) {
-        let owed = self.channel.owed.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-        if owed >= CREDIT_PORTION {
-            let portion = self.channel.owed.swap(0, Ordering::AcqRel);
-            if portion > 0 {
-                self.channel.at_once(&frame::encode_credit(portion));
-            }
-        }
+    /// Lets the sender send as many more as came together with the message: there is room.
+    pub(crate) fn settle(&self) {
+        self.portion.settle();
     }
 }
 
@@ -130,10 +163,8 @@ impl Channel {
     /// A stream that is not connected yet; what is sent already waits.
     pub(crate) fn new(bulk: bool, losses: Arc<Losses>, room: Room) -> Arc<Self> {
         Arc::new(Self {
-            outbox: Mutex::default(),
-            wake: Notify::new(),
+            desk: Mutex::default(),
             written: Notify::new(),
-            writing: AtomicBool::new(false),
             waiting: Mutex::default(),
             owed: AtomicU32::new(0),
             window: bulk.then(|| Arc::new(Semaphore::new(BULK_WINDOW))),
@@ -154,18 +185,31 @@ impl Channel {
         let sequence = stamp.sequence;
         self.waiting().insert(sequence, sender);
         let _waits = Waits { channel: self, sequence };
-        self.request(manner, stamp, name, body)?;
+        self.request(manner, stamp, name, body.len(), |out| out.extend_from_slice(body))?;
         answer.await.map_err(|_gone| Refused::Unreachable(format!("it went away while {name} was under way")))
     }
 
-    /// Sends what nobody waits for.
-    pub(crate) fn tell(&self, stamp: &Stamp, name: &str, body: &[u8]) -> Result<(), Refused> {
-        self.request(Manner::Tell, stamp, name, body)
+    /// Sends what nobody waits for: `put_body` appends a body of so many bytes.
+    pub(crate) fn tell(
+        &self,
+        stamp: &Stamp,
+        name: &str,
+        body: usize,
+        put_body: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), Refused> {
+        self.request(Manner::Tell, stamp, name, body, put_body)
     }
 
-    fn request(&self, manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> Result<(), Refused> {
+    fn request(
+        &self,
+        manner: Manner,
+        stamp: &Stamp,
+        name: &str,
+        body: usize,
+        put_body: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), Refused> {
         let bytes = frame::request_bytes(manner, stamp, name, body)?;
-        let put = |out: &mut BytesMut| frame::put_request(out, bytes, manner, stamp, name, body);
+        let put = |out: &mut BytesMut| frame::put_request(out, bytes, manner, stamp, name, put_body);
         let queued = self.change(|outbox| outbox.request(manner == Manner::Tell, bytes, put));
         queued.map_err(|Full| Refused::Busy("too much waits to be sent to it".into()))?;
         // Checked behind the queueing: either `end` finds the message, or this finds the end.
@@ -182,15 +226,14 @@ impl Channel {
         }
     }
 
-    /// Changes the outbox, and wakes the writer when there was nothing to write and now is: otherwise it is awake already.
+    /// Changes the outbox, and wakes the writer when it sleeps and there is something to write.
     fn change<R>(&self, change: impl FnOnce(&mut Outbox) -> R) -> R {
-        let mut outbox = self.outbox();
-        let was_idle = outbox.is_idle();
-        let changed = change(&mut outbox);
-        let wakes = was_idle && !outbox.is_idle();
-        drop(outbox);
-        if wakes {
-            self.wake.notify_one();
+        let mut desk = self.desk();
+        let changed = change(&mut desk.outbox);
+        let sleeper = if desk.outbox.is_idle() { None } else { desk.sleeper.take() };
+        drop(desk);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
         }
         changed
     }
@@ -204,7 +247,7 @@ impl Channel {
     pub(crate) fn end(&self) {
         self.gone.store(true, Ordering::Release);
         self.waiting().clear();
-        let lost = std::mem::take(&mut *self.outbox()).left();
+        let lost = std::mem::take(&mut self.desk().outbox).left();
         self.losses.cut_off.fetch_add(lost, Ordering::Relaxed);
         self.written.notify_waiters();
     }
@@ -213,7 +256,7 @@ impl Channel {
     pub(crate) async fn flushed(&self) {
         loop {
             let written = self.written.notified();
-            let idle = self.outbox().is_idle() && !self.writing.load(Ordering::Acquire);
+            let idle = self.desk().is_idle();
             if idle || self.gone.load(Ordering::Acquire) {
                 return;
             }
@@ -221,24 +264,29 @@ impl Channel {
         }
     }
 
-    /// Writes until the stream fails.
+    /// Writes until the stream fails. Polled behind [`Self::read`], by the same task.
     pub(crate) async fn write<W: AsyncWrite + Unpin>(&self, mut stream: W) -> io::Result<()> {
-        let mut batch = BytesMut::new();
         loop {
-            self.writing.store(true, Ordering::Release);
-            batch = self.outbox().take(batch);
-            if batch.is_empty() {
-                self.writing.store(false, Ordering::Release);
-                self.written.notify_waiters();
-                self.wake.notified().await;
-                continue;
-            }
-            stream.write_all(&batch).await?;
+            let mut batch = poll_fn(|cx| self.poll_take(cx)).await;
+            stream.write_all_buf(&mut batch).await?;
             stream.flush().await?;
         }
     }
 
-    /// Reads until the stream ends or fails, or the peer sends what is no frame.
+    fn poll_take(&self, cx: &Context<'_>) -> Poll<Segments> {
+        let mut desk = self.desk();
+        desk.writing = !desk.outbox.is_idle();
+        if desk.writing {
+            return Poll::Ready(desk.outbox.take());
+        }
+        desk.sleeper = Some(cx.waker().clone());
+        drop(desk);
+        self.written.notify_waiters();
+        Poll::Pending
+    }
+
+    /// Reads until the stream ends or fails, or the peer sends what is no frame. What is queued meanwhile wakes nobody, because
+    /// the writer is polled next.
     pub(crate) async fn read<R: AsyncRead + Unpin>(self: &Arc<Self>, mut stream: R, door: &dyn Door) -> io::Result<()> {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let mut place: Option<Place<'_>> = None;
@@ -249,9 +297,12 @@ impl Channel {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             door.heard();
+            self.desk().sleeper = None;
             let (end, begun) = frame::whole(&buffer).map_err(|length| self.foul(&format!("a frame of {length} bytes")))?;
             if end > 0 {
-                self.arrive(&buffer.split_to(end).freeze(), door)?;
+                for (part, told) in frame::parts(buffer.split_to(end).freeze(), TOGETHER) {
+                    self.arrive(&part, told, door)?;
+                }
                 place = None;
             }
             if place.is_none() {
@@ -264,29 +315,40 @@ impl Channel {
         }
     }
 
-    /// Takes in what came in one go.
-    fn arrive(self: &Arc<Self>, chunk: &Bytes, door: &dyn Door) -> io::Result<()> {
-        let mut requests = Vec::with_capacity(chunk.len().min(READ_BYTES) / TYPICAL_BYTES + 1);
-        for frame in frame::frames(chunk) {
+    /// Takes in what came together, so many told messages among it.
+    fn arrive(self: &Arc<Self>, part: &Bytes, told: u32, door: &dyn Door) -> io::Result<()> {
+        let portion = Arc::new(Portion { channel: self.clone(), messages: told, returned: AtomicBool::new(false) });
+        let mut requests = Vec::with_capacity(TOGETHER);
+        for frame in frame::frames(part) {
             match frame.map_err(|malformed| self.foul(&malformed.to_string()))? {
                 Frame::Request(request) => {
-                    let origin = self.origin(&request);
+                    let sequence = request.stamp.sequence;
+                    let origin = match request.manner {
+                        Manner::Tell => Origin::Told(Credit { portion: portion.clone(), sequence }),
+                        Manner::Ask | Manner::Inspect | Manner::Post => {
+                            Origin::Asked(Answering { channel: self.clone(), sequence })
+                        }
+                    };
                     requests.push((request, origin));
                 }
                 other => self.take(other),
             }
         }
+        drop(portion);
         if !requests.is_empty() {
             door.requests(requests);
         }
         Ok(())
     }
 
-    fn origin(self: &Arc<Self>, request: &Request<'_>) -> Origin {
-        let (channel, sequence) = (self.clone(), request.stamp.sequence);
-        match request.manner {
-            Manner::Tell => Origin::Told(Credit { channel, sequence }),
-            Manner::Ask | Manner::Inspect | Manner::Post => Origin::Asked(Answering { channel, sequence }),
+    /// So many told messages of the peer have left the mailbox.
+    fn owe(&self, messages: u32) {
+        let owed = self.owed.fetch_add(messages, Ordering::AcqRel).saturating_add(messages);
+        if owed >= CREDIT_PORTION {
+            let portion = self.owed.swap(0, Ordering::AcqRel);
+            if portion > 0 {
+                self.at_once(&frame::encode_credit(portion));
+            }
         }
     }
 
@@ -315,12 +377,16 @@ impl Channel {
         io::Error::new(io::ErrorKind::InvalidData, format!("the peer sent {what}"))
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
         // No code under these locks panics half-way through a change.
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

@@ -105,6 +105,22 @@ pub(crate) fn whole(bytes: &[u8]) -> Result<(usize, usize), usize> {
     Ok((end, 0))
 }
 
+/// Bytes that hold only whole frames in parts of at most so many frames, and how many of these are told. Each part counts by
+/// itself who still needs it: when the frames of one are let go, nobody waits for who makes or lets go those of another.
+pub(crate) fn parts(mut chunk: Bytes, most: usize) -> impl Iterator<Item = (Bytes, u32)> {
+    std::iter::from_fn(move || {
+        let (mut end, mut told) = (0usize, 0u32);
+        for _ in 0..most {
+            let Some((length, [kind, ..])) = chunk.get(end..).and_then(|rest| rest.split_first_chunk::<PREFIX>()) else { break };
+            told = told.saturating_add(u32::from(*kind == TELL));
+            end = end.saturating_add(PREFIX).saturating_add(usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX));
+        }
+        // A frame of no bytes at the very end has no kind, and is found malformed.
+        let end = if end == 0 { chunk.len() } else { end.min(chunk.len()) };
+        (end > 0).then(|| (Bytes::from_owner(chunk.split_to(end)), told))
+    })
+}
+
 /// The frames of bytes that hold only whole ones.
 pub(crate) fn frames(chunk: &Bytes) -> impl Iterator<Item = Result<Frame<'_>, Malformed>> {
     let mut rest: &[u8] = chunk;
@@ -159,11 +175,11 @@ fn part<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
 ///
 /// # Errors
 /// It is larger than a frame may be.
-pub(crate) fn request_bytes(manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> Result<usize, Refused> {
+pub(crate) fn request_bytes(manner: Manner, stamp: &Stamp, name: &str, body: usize) -> Result<usize, Refused> {
     const FIXED: usize = 1 + 3 * 8 + 2;
     let posted = if manner == Manner::Post { 8 } else { 0 };
     let trace = if stamp.trace.is_some() { Trace::BYTES } else { 0 };
-    let length = [posted, trace, name.len(), body.len()].into_iter().fold(FIXED, usize::saturating_add);
+    let length = [posted, trace, name.len(), body].into_iter().fold(FIXED, usize::saturating_add);
     if length > MAX_FRAME_BYTES || name.len() > LONGEST_NAME {
         let said = format!("{name} has {length} bytes on the wire; a frame may have {MAX_FRAME_BYTES}");
         return Err(Refused::Malformed(said));
@@ -171,8 +187,15 @@ pub(crate) fn request_bytes(manner: Manner, stamp: &Stamp, name: &str, body: &[u
     Ok(length.saturating_add(PREFIX))
 }
 
-/// Appends a request of so many bytes, as [`request_bytes`] counts them.
-pub(crate) fn put_request(out: &mut BytesMut, bytes: usize, manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) {
+/// Appends a request of so many bytes, as [`request_bytes`] counts them; `put_body` appends its body.
+pub(crate) fn put_request(
+    out: &mut BytesMut,
+    bytes: usize,
+    manner: Manner,
+    stamp: &Stamp,
+    name: &str,
+    put_body: impl FnOnce(&mut BytesMut),
+) {
     let kind = match manner {
         Manner::Tell => TELL,
         Manner::Ask => ASK,
@@ -180,24 +203,28 @@ pub(crate) fn put_request(out: &mut BytesMut, bytes: usize, manner: Manner, stam
         Manner::Post => POST,
     };
     out.reserve(bytes);
-    out.put_u32(u32::try_from(bytes.saturating_sub(PREFIX)).unwrap_or(u32::MAX));
-    out.put_u8(kind);
+    let length = u32::try_from(bytes.saturating_sub(PREFIX)).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&[kind]);
     if manner == Manner::Post {
-        out.put_u64(stamp.posted);
+        out.extend_from_slice(&stamp.posted.to_be_bytes());
     }
-    out.put_u64(stamp.sequence);
-    out.put_u64(stamp.deadline);
-    out.put_u64(stamp.epoch);
-    out.put_u8(u8::try_from(name.len()).unwrap_or(0));
-    out.put_slice(name.as_bytes());
+    // In one piece: most of what is done for a small message is to look whether there is room.
+    let mut numbers = [0; 25];
+    numbers[..8].copy_from_slice(&stamp.sequence.to_be_bytes());
+    numbers[8..16].copy_from_slice(&stamp.deadline.to_be_bytes());
+    numbers[16..24].copy_from_slice(&stamp.epoch.to_be_bytes());
+    numbers[24] = u8::try_from(name.len()).unwrap_or(0);
+    out.extend_from_slice(&numbers);
+    out.extend_from_slice(name.as_bytes());
     match &stamp.trace {
         Some(trace) => {
             out.put_u8(u8::try_from(Trace::BYTES).unwrap_or(0));
-            out.put_slice(&trace.to_bytes());
+            out.extend_from_slice(&trace.to_bytes());
         }
-        None => out.put_u8(0),
+        None => out.extend_from_slice(&[0]),
     }
-    out.put_slice(body);
+    put_body(out);
 }
 
 /// An answer to a question.
@@ -250,8 +277,8 @@ mod tests {
     use super::*;
 
     fn encoded(manner: Manner, stamp: &Stamp, name: &str, body: &[u8]) -> BytesMut {
-        let (mut out, bytes) = (BytesMut::new(), request_bytes(manner, stamp, name, body).unwrap());
-        put_request(&mut out, bytes, manner, stamp, name, body);
+        let (mut out, bytes) = (BytesMut::new(), request_bytes(manner, stamp, name, body.len()).unwrap());
+        put_request(&mut out, bytes, manner, stamp, name, |out| out.extend_from_slice(body));
         assert_eq!(out.len(), bytes, "as large as it was counted");
         out
     }
@@ -277,9 +304,29 @@ mod tests {
         }
 
         #[test]
+        fn parts_are_whole_frames_in_their_order(bodies: Vec<Vec<u8>>, most in 1..9usize) {
+            let mut chunk = BytesMut::new();
+            for (number, body) in bodies.iter().enumerate() {
+                let manner = if number % 3 == 0 { Manner::Ask } else { Manner::Tell };
+                chunk.extend_from_slice(&encoded(manner, &Stamp::default(), "A", body));
+            }
+            let chunk = chunk.freeze();
+            let mut expected = frames(&chunk);
+            for (part, told) in parts(chunk.clone(), most) {
+                let found: Vec<_> = frames(&part).collect();
+                prop_assert!(!found.is_empty() && found.len() <= most);
+                let is_told = |frame: &&Result<_, _>| matches!(frame, Ok(Frame::Request(Request { manner: Manner::Tell, .. })));
+                prop_assert_eq!(found.iter().filter(is_told).count(), usize::try_from(told).unwrap());
+                prop_assert_eq!(expected.by_ref().take(found.len()).collect::<Vec<_>>(), found);
+            }
+            prop_assert_eq!(expected.next(), None);
+        }
+
+        #[test]
         fn foreign_bytes_are_refused_or_passed_over(bytes: Vec<u8>, cut in 0..64usize) {
             let end = whole(&bytes).map_or(0, |(end, _)| end);
             frames(&Bytes::copy_from_slice(&bytes[..end])).for_each(drop);
+            parts(Bytes::copy_from_slice(&bytes), cut).for_each(drop);
             let _never_panics = Frame::decode(&Bytes::copy_from_slice(&bytes), &[]);
             frames(&Bytes::copy_from_slice(&bytes[..bytes.len().min(cut)])).for_each(drop);
         }
@@ -305,8 +352,8 @@ mod tests {
     #[test]
     fn what_is_too_large_is_refused_before_it_is_sent() {
         let body = vec![0; MAX_FRAME_BYTES];
-        assert!(request_bytes(Manner::Ask, &Stamp::default(), "A", &body).is_err());
-        assert!(request_bytes(Manner::Ask, &Stamp::default(), &"A".repeat(256), b"").is_err());
+        assert!(request_bytes(Manner::Ask, &Stamp::default(), "A", body.len()).is_err());
+        assert!(request_bytes(Manner::Ask, &Stamp::default(), &"A".repeat(256), 0).is_err());
         assert!(encode_answer(1, &body).len() < 200, "the asker learns why");
     }
 }

@@ -8,11 +8,12 @@
 //! | request | above the bound in bytes | refused as busy |
 //!
 //! Credit is what keeps a slow receiver from growing either side: at most [`WINDOW`] told messages of one sender are
-//! under way or in the receiver's mailbox.
+//! under way or in the receiver's mailbox, beside an eighth of the mailbox whose credit is returned when they come.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf, BytesMut};
 
 /// Told messages of one sender that may be under way: half of a mailbox of the usual capacity, so that one sender alone never
 /// overflows it, and enough for millions a second on a link with a round trip of 100 µs.
@@ -21,16 +22,20 @@ pub(crate) const WINDOW: u32 = 512;
 /// Bytes that may wait for one peer on one stream: one message of the largest size and as much again.
 const MAX_BYTES: usize = 48 * 1024 * 1024;
 
-/// A buffer that grew above this is given back when it is empty.
-const KEPT_BYTES: usize = 1024 * 1024;
+/// Frames stand together in segments of this size, so that what waits neither moves nor needs twice its room while it grows,
+/// and one write takes hundreds of small ones.
+const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// A larger frame has a segment of its own size: a segment's unused end is smaller than this.
+const ALONE_BYTES: usize = SEGMENT_BYTES / 8;
 
 /// The queue of one stream. Frames stand in it as they will be written, one behind the other.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    ready: BytesMut,
-    waiting: BytesMut,
-    /// Of each frame that waits: whether it is told, and its bytes.
-    frames: VecDeque<(bool, usize)>,
+    ready: Segments,
+    waiting: Segments,
+    /// Of each told frame that waits: its bytes and those of what was asked behind it. The first that waits is a told one.
+    groups: VecDeque<usize>,
     credit: u32,
 }
 
@@ -40,7 +45,7 @@ pub(crate) struct Full;
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { ready: BytesMut::new(), waiting: BytesMut::new(), frames: VecDeque::new(), credit: WINDOW }
+        Self { ready: Segments::default(), waiting: Segments::default(), groups: VecDeque::new(), credit: WINDOW }
     }
 }
 
@@ -50,62 +55,52 @@ impl Outbox {
         if self.bytes() > 0 && self.bytes().saturating_add(bytes) > MAX_BYTES {
             return Err(Full);
         }
-        if self.frames.is_empty() && self.pays(told) {
-            put(&mut self.ready);
-        } else {
-            put(&mut self.waiting);
-            self.frames.push_back((told, bytes));
+        if self.groups.is_empty() && self.pays(told) {
+            self.ready.put(bytes, put);
+            return Ok(());
         }
+        match self.groups.back_mut() {
+            Some(last) if !told => *last = last.saturating_add(bytes),
+            _ => self.groups.push_back(bytes),
+        }
+        self.waiting.put(bytes, put);
         Ok(())
     }
 
     /// Queues what never waits.
     pub(crate) fn at_once(&mut self, frame: &[u8]) {
-        self.ready.extend_from_slice(frame);
+        self.ready.put(frame.len(), |out| out.extend_from_slice(frame));
     }
 
-    /// The receiver has disposed of so many told messages.
+    /// The receiver has room for so many told messages more.
     pub(crate) fn grant(&mut self, messages: u32) {
         // More than was ever sent would be a peer's fault; the window bounds what it can gain by it.
         self.credit = self.credit.saturating_add(messages).min(WINDOW);
-        let mut end = 0usize;
-        while let Some((told, bytes)) = self.frames.front().copied()
-            && self.pays(told)
-        {
-            self.frames.pop_front();
-            end = end.saturating_add(bytes);
+        let mut bytes = 0usize;
+        while !self.groups.is_empty() && self.pays(true) {
+            bytes = bytes.saturating_add(self.groups.pop_front().unwrap_or_default());
         }
-        let end = end.min(self.waiting.len());
-        self.ready.extend_from_slice(&self.waiting[..end]);
-        self.waiting.advance(end);
-        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_BYTES {
-            self.waiting = BytesMut::new();
-        }
+        self.waiting.give(bytes, &mut self.ready);
     }
 
-    /// Takes all that may be written now, in exchange for a written buffer.
-    pub(crate) fn take(&mut self, mut written: BytesMut) -> BytesMut {
-        written.clear();
-        if written.capacity() > KEPT_BYTES {
-            written = BytesMut::new();
-        }
-        std::mem::replace(&mut self.ready, written)
+    /// Takes all that may be written now.
+    pub(crate) fn take(&mut self) -> Segments {
+        std::mem::take(&mut self.ready)
     }
 
     /// Whether there is nothing to write.
     pub(crate) fn is_idle(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.bytes == 0
     }
 
     /// Bytes that wait.
-    fn bytes(&self) -> usize {
-        self.ready.len().saturating_add(self.waiting.len())
+    const fn bytes(&self) -> usize {
+        self.ready.bytes.saturating_add(self.waiting.bytes)
     }
 
     /// Told messages that still wait.
     pub(crate) fn left(&self) -> u64 {
-        let told = self.frames.iter().filter(|(told, _)| *told).count();
-        u64::try_from(told).unwrap_or(u64::MAX)
+        u64::try_from(self.groups.len()).unwrap_or(u64::MAX)
     }
 
     const fn pays(&mut self, told: bool) -> bool {
@@ -120,6 +115,73 @@ impl Outbox {
     }
 }
 
+/// Bytes one behind the other, in pieces that stay where they are.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    queue: VecDeque<BytesMut>,
+    bytes: usize,
+}
+
+impl Segments {
+    /// Appends so many bytes.
+    fn put(&mut self, bytes: usize, put: impl FnOnce(&mut BytesMut)) {
+        let fits = |last: &BytesMut| last.capacity().saturating_sub(last.len()) >= bytes;
+        if !self.queue.back().is_some_and(fits) {
+            let capacity = if bytes > ALONE_BYTES { bytes } else { SEGMENT_BYTES };
+            self.queue.push_back(BytesMut::with_capacity(capacity));
+        }
+        if let Some(last) = self.queue.back_mut() {
+            put(last);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Moves the first so many bytes behind those of another.
+    fn give(&mut self, mut bytes: usize, to: &mut Self) {
+        while bytes > 0
+            && let Some(first) = self.queue.front_mut()
+        {
+            let moved = first.split_to(bytes.min(first.len()));
+            if first.is_empty() {
+                self.queue.pop_front();
+            }
+            bytes = bytes.saturating_sub(moved.len());
+            self.bytes = self.bytes.saturating_sub(moved.len());
+            to.bytes = to.bytes.saturating_add(moved.len());
+            to.queue.push_back(moved);
+        }
+    }
+}
+
+impl Buf for Segments {
+    fn remaining(&self) -> usize {
+        self.bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.queue.front().map_or(&[], |first| first)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(&self.queue);
+        filled.map(|(slice, segment)| *slice = IoSlice::new(segment)).count()
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        while written > 0
+            && let Some(first) = self.queue.front_mut()
+        {
+            let part = written.min(first.len());
+            first.advance(part);
+            if first.is_empty() {
+                self.queue.pop_front();
+            }
+            written = written.saturating_sub(part);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -131,7 +193,18 @@ mod tests {
     }
 
     fn take(outbox: &mut Outbox) -> Vec<u8> {
-        outbox.take(BytesMut::new()).to_vec()
+        let mut taken = outbox.take();
+        let (bytes, mut written) = (taken.bytes, Vec::new());
+        while taken.has_remaining() {
+            // As a socket does: some, whatever was offered.
+            let mut slices = [IoSlice::new(&[]); 3];
+            let offered = taken.chunks_vectored(&mut slices);
+            let some: Vec<u8> = slices[..offered].iter().flat_map(|slice| slice.iter().copied()).take(100_000).collect();
+            taken.advance(some.len());
+            written.extend(some);
+        }
+        assert_eq!(written.len(), bytes);
+        written
     }
 
     fn spent() -> Outbox {
@@ -155,7 +228,36 @@ mod tests {
         assert_eq!(take(&mut outbox), b"122");
         outbox.grant(5);
         assert_eq!((take(&mut outbox), outbox.left()), (b"3".to_vec(), 0));
-        assert_eq!(outbox.bytes(), 0);
+        assert_eq!((outbox.bytes(), outbox.credit), (0, 4));
+    }
+
+    /// In whatever portions credit comes and wherever segments end.
+    #[test]
+    fn frames_leave_in_the_order_of_the_calls_and_none_before_its_credit() {
+        let mut outbox = spent();
+        let mut expected = Vec::new();
+        for number in 0..40_000usize {
+            let told = number % 7 != 3;
+            // Some have a segment of their own.
+            let size = if number % 1_000 == 0 { ALONE_BYTES + 1 } else { number % 40 + 1 };
+            let frame = vec![u8::try_from(number % 251).unwrap(); size];
+            put(&mut outbox, told, &frame).unwrap();
+            expected.push((told, frame));
+        }
+        let mut expected = expected.into_iter().peekable();
+        for portion in (1..=WINDOW).cycle().step_by(37) {
+            outbox.grant(portion);
+            let (mut due, mut left) = (Vec::new(), portion);
+            while let Some((told, frame)) = expected.next_if(|(told, _)| !told || left > 0) {
+                left -= u32::from(told);
+                due.extend(frame);
+            }
+            assert!(take(&mut outbox) == due, "other frames than {portion} told ones and what was asked behind them");
+            if expected.peek().is_none() {
+                break;
+            }
+        }
+        assert_eq!((outbox.bytes(), outbox.left()), (0, 0));
     }
 
     #[test]
@@ -167,7 +269,17 @@ mod tests {
         outbox.grant(1);
         take(&mut outbox);
         put(&mut outbox, false, &[0]).unwrap();
-        assert!(outbox.waiting.capacity() <= KEPT_BYTES, "what one large message needed is given back");
+    }
+
+    /// Of any size that a frame has.
+    #[test]
+    fn what_waits_needs_hardly_more_room_than_its_bytes() {
+        for size in [150, ALONE_BYTES - 1, ALONE_BYTES, ALONE_BYTES + 1, SEGMENT_BYTES / 2, SEGMENT_BYTES + 1] {
+            let (mut outbox, frame) = (spent(), vec![0; size]);
+            while put(&mut outbox, true, &frame).is_ok() {}
+            let room: usize = outbox.waiting.queue.iter().map(BytesMut::capacity).sum();
+            assert!(outbox.bytes() > MAX_BYTES - size && room < MAX_BYTES + MAX_BYTES / 7, "{room} for frames of {size}");
+        }
     }
 
     #[test]

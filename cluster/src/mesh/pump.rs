@@ -33,6 +33,8 @@ pub(super) fn run<S: Stream>(mesh: &Mesh, peer: &Arc<Peer>, lane: Lane, stream: 
         let moved = async {
             let mut read = std::pin::pin!(reading.read(read, &hall));
             tokio::select! {
+                // The reader first: the writer then finds what it has queued.
+                biased;
                 read = &mut read => read,
                 Err(cause) = channel.write(write) => {
                     ended.close(&cause.to_string());

@@ -35,7 +35,8 @@ type Vector = (Frame<'static>, Vec<u8>, &'static str);
 fn request(manner: Manner, posted: u64, trace: Option<Trace>, vector: &'static str) -> Vector {
     let stamp = Stamp { sequence: SEQUENCE, deadline: 0x1112_1314_1516_1718, epoch: 0x2122_2324_2526_2728, posted, trace };
     let mut written = BytesMut::new();
-    put_request(&mut written, request_bytes(manner, &stamp, NAME, BODY).unwrap(), manner, &stamp, NAME, BODY);
+    let bytes = request_bytes(manner, &stamp, NAME, BODY.len()).unwrap();
+    put_request(&mut written, bytes, manner, &stamp, NAME, |out| out.extend_from_slice(BODY));
     (Frame::Request(Request { manner, stamp, name: NAME, body: BODY.into() }), written.to_vec(), vector)
 }
 
