@@ -18,7 +18,14 @@ const HANDLING_SECONDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    rows: Mutex<BTreeMap<&'static str, Row>>,
+    table: Mutex<Table>,
+}
+
+/// Found by their names one after the other: there are few, and most often it is the one of the message before.
+#[derive(Debug, Default)]
+struct Table {
+    rows: Vec<(&'static str, Row)>,
+    last: usize,
 }
 
 /// What became of the messages of one name.
@@ -44,35 +51,47 @@ impl Default for Row {
 
 impl Counts {
     pub(crate) fn handled(&self, name: &'static str, took: Duration, failed: bool) {
-        let mut rows = self.lock();
-        let row = rows.entry(name).or_default();
+        let mut table = self.lock();
+        let row = table.row(name);
         row.handled = row.handled.saturating_add(1);
         row.failed = row.failed.saturating_add(u64::from(failed));
         row.handling.observe(took.as_secs_f64());
     }
 
     pub(crate) fn dropped(&self, name: &'static str) {
-        let mut rows = self.lock();
-        let row = rows.entry(name).or_default();
+        let mut table = self.lock();
+        let row = table.row(name);
         row.dropped = row.dropped.saturating_add(1);
     }
 
     /// `name`: `None` when it is not one of the role's.
     pub(crate) fn refused(&self, name: Option<&'static str>, refused: &Refused) {
-        let mut rows = self.lock();
-        let row = rows.entry(name.unwrap_or(UNKNOWN)).or_default();
-        let count = row.refused.entry(kind_of(refused)).or_default();
+        let mut table = self.lock();
+        let count = table.row(name.unwrap_or(UNKNOWN)).refused.entry(kind_of(refused)).or_default();
         *count = count.saturating_add(1);
     }
 
     /// A copy of the table.
     pub(crate) fn rows(&self) -> BTreeMap<&'static str, Row> {
-        self.lock().clone()
+        self.lock().rows.iter().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Row>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         // Each change is a single addition, so a poisoned table is still whole.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    #[allow(clippy::indexing_slicing, reason = "a position that was found or made just before")]
+    fn row(&mut self, name: &'static str) -> &mut Row {
+        if self.rows.get(self.last).is_none_or(|(found, _)| *found != name) {
+            self.last = self.rows.iter().position(|(found, _)| *found == name).unwrap_or(self.rows.len());
+            if self.last == self.rows.len() {
+                self.rows.push((name, Row::default()));
+            }
+        }
+        &mut self.rows[self.last].1
     }
 }
 
