@@ -20,6 +20,7 @@ use crate::inspect::{InFlight, Message, Passing, TaskWaiting, Times, Waits};
 use crate::lease::Lease;
 use crate::mailbox::{Shared, Ticket};
 use crate::metrics::{Figure, RoleMetrics};
+use crate::pack::{Content, Packed};
 use crate::poison::Guard;
 use crate::port::{Answer, Envelope, Gate, Item};
 use crate::progress::InHand;
@@ -292,7 +293,6 @@ impl<A: RoleActor> Executor<A> {
         now: Instant,
     ) -> Result<Instant, ActorError> {
         self.lease.check().map_err(|refused| ActorError::Fenced(refused.to_string()))?;
-        let waited = now.saturating_duration_since(ticket.arrived);
         let (mut copy, mut due, mut letter) = (None, None, 0);
         let result = match item {
             Item::Local(message) => {
@@ -301,13 +301,15 @@ impl<A: RoleActor> Executor<A> {
                 self.actor.local(cx, message).await
             }
             Item::Wire(envelope) => {
-                let longest = envelope.method.longest;
-                let Some((message, in_flight, posted)) = self.open(*envelope, now) else { return Ok(now) };
-                copy = self.gate.taps.any().then(|| (in_flight.method, in_flight.body.clone()));
-                (due, letter) = (posted, in_flight.letter);
-                let span = telemetry::message_span(A::Inbox::SERVICE, in_flight.name, &in_flight.header);
-                cx.set_sender(in_flight.header);
-                self.activity.begin(in_flight, longest);
+                letter = envelope.letter;
+                let Some((message, content, posted)) = self.open(envelope) else { return Ok(now) };
+                copy = self.gate.taps.any().then(|| content.clone());
+                due = posted;
+                let name = content.method.name;
+                let span = telemetry::message_span(A::Inbox::SERVICE, name, &content.header);
+                cx.set_sender(content.header);
+                let longest = content.method.longest;
+                self.activity.begin(InFlight { name, since: now, content: Some(content), letter }, longest);
                 // Even a span that nobody looks at costs as much as a lock, twice.
                 if span.is_disabled() {
                     self.actor.handle(cx, message).await
@@ -328,24 +330,28 @@ impl<A: RoleActor> Executor<A> {
             self.guard.handled(letter, ticket.name);
         }
         // One whose tap was opened while it was in hand has no copy and is not shown.
-        let (method, body) = copy.unwrap_or_default();
-        if method.is_some() || ticket.name == "local" {
-            let passing = Passing::Handled { waited, took, failed: result.is_err() };
-            self.gate.taps.pass(Message { method, header: cx.sender(), body: &body }, &passing);
+        let seen = match &copy {
+            Some(content) => Some(Message::of(content)),
+            None if ticket.name == "local" => Some(Message { method: None, header: cx.sender(), body: &[] }),
+            None => None,
+        };
+        if let Some(seen) = seen {
+            let waited = now.saturating_duration_since(ticket.arrived);
+            self.gate.taps.pass(seen, &Passing::Handled { waited, took, failed: result.is_err() });
         }
         result.map(|()| ended)
     }
 
     /// Decodes a message, unless nobody waits for it any more.
-    fn open(&self, envelope: Envelope, now: Instant) -> Option<(A::Inbox, InFlight, Option<Due>)> {
+    fn open(&self, envelope: Envelope) -> Option<(A::Inbox, Packed, Option<Due>)> {
         let checked = self.guard.check(&envelope);
-        let Envelope { method, header, body, answer, letter } = envelope;
+        let Envelope { content, answer, letter } = envelope;
+        let Content { method, header, body } = &*content;
         let deadline = header.stamp.deadline;
         let expired = deadline != 0 && unix_millis() > deadline;
         if expired {
             self.activity.expired.fetch_add(1, Ordering::Relaxed);
-            let seen = Message { method: Some(method), header: &header, body: &body };
-            self.gate.taps.pass(seen, &Passing::Refused("it expired in the mailbox"));
+            self.gate.taps.pass(Message::of(&content), &Passing::Refused("it expired in the mailbox"));
         } else if checked.is_err() {
             self.gate.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -359,16 +365,13 @@ impl<A: RoleActor> Executor<A> {
             Answer::Asked(port) => (Some(port), None),
             Answer::Told(credit) => (None, credit),
         };
-        let (due, port) = if letter == 0 && Handled::is_posted(method, &header) {
-            (Some(self.handled.take(&header, port)?), None)
+        let (due, port) = if letter == 0 && Handled::is_posted(method, header) {
+            (Some(self.handled.take(header, port)?), None)
         } else {
             (None, port)
         };
-        match A::Inbox::decode(method.name, &body, port) {
-            Ok(message) => {
-                let (name, method) = (message.name(), Some(method));
-                Some((message, InFlight { name, since: now, header, body, method, letter }, due))
-            }
+        match A::Inbox::decode(method.name, body, port) {
+            Ok(message) => Some((message, content, due)),
             Err(refused) => {
                 self.gate.malformed.fetch_add(1, Ordering::Relaxed);
                 self.gate.counts.refused(Some(method.name), &refused);

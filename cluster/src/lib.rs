@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod micro;
 mod notify;
 mod outbox;
+mod pack;
 mod poison;
 mod port;
 pub mod private;

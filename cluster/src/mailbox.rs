@@ -101,6 +101,11 @@ impl<T> Queue<T> {
         Some((ticket, item))
     }
 
+    /// At most an eighth of either bound is used.
+    pub fn has_much_room(&self) -> bool {
+        self.depth <= self.config.capacity / 8 && self.bytes <= self.config.max_bytes / 8
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.depth == 0
@@ -214,13 +219,24 @@ impl<T> Shared<T> {
     }
 
     /// Takes in what came together, with one wake-up; gives back what fell out or found no room.
-    pub(crate) fn push_all(&self, messages: Vec<(Ticket, T)>) -> Vec<Admission<T>> {
+    pub(crate) fn push_all(&self, messages: impl Iterator<Item = (Ticket, T)>) -> Vec<Admission<T>> {
+        let mut turned_away = Vec::new();
         let mut queue = self.lock();
-        let admissions = messages.into_iter().map(|(ticket, item)| queue.push(ticket, item));
-        let turned_away = admissions.filter(|admission| !matches!(admission, Admission::Queued)).collect();
+        for (ticket, item) in messages {
+            match queue.push(ticket, item) {
+                Admission::Queued => {}
+                other => turned_away.push(other),
+            }
+        }
         drop(queue);
         self.arrived.notify_one();
         turned_away
+    }
+
+    /// Whether so little waits that a sender of told messages gets its credit back before they are handled: it then has an
+    /// eighth of the mailbox and a whole window under way or waiting, and still does not fill it alone.
+    pub(crate) fn has_much_room(&self) -> bool {
+        self.lock().has_much_room()
     }
 
     /// Waits for the next message that the valve lets pass. Cancel safe: a message is taken only when this returns.

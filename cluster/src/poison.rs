@@ -26,6 +26,7 @@ use crate::guard::panic_text;
 use crate::header::Header;
 use crate::identity::unix_millis;
 use crate::inspect::InFlight;
+use crate::pack::{Content, Packed};
 use crate::port::{Answer, Envelope};
 use crate::remote::Remote;
 
@@ -78,11 +79,11 @@ impl Guard {
             return Ok(());
         }
         let letters = lock(&self.letters);
-        let digest = wire::digest(self.service, envelope.method.name, &envelope.body);
+        let digest = wire::digest(self.service, envelope.content.method.name, &envelope.content.body);
         if letters.dead.contains(digest.as_slice()) {
             return Err(Refused::Failed(format!(
                 "{} ended {} too often: it is a dead letter (`alys debug deadletter ls`)",
-                envelope.method.name, self.service
+                envelope.content.method.name, self.service
             )));
         }
         Ok(())
@@ -102,23 +103,24 @@ impl Guard {
     /// The process ends over the message in hand: tells storage, if [`blame`] says that a message did it.
     pub(crate) async fn report(&self, explanation: Option<String>, in_hand: Option<InFlight>) {
         let (Some(explanation), Some(guilty), Some(storage)) = (explanation, in_hand, &self.storage) else { return };
-        let Some(method) = guilty.method.map(|method| method.name) else { return };
-        let letter = self.letter(guilty, explanation);
+        let Some(content) = &guilty.content else { return };
+        let method = content.method.name;
+        let letter = self.letter(guilty.letter, content, explanation);
         match storage.ask_within(AT_END, ReportDeath { letter: Some(letter) }).await {
             Ok(death) => tracing::error!(method, deaths = death.deaths, dead_letter = death.dead, "a message ended this process"),
             Err(refused) => tracing::error!(method, %refused, "a message ended this process, and storage was not told"),
         }
     }
 
-    fn letter(&self, guilty: InFlight, explanation: String) -> DeadLetter {
+    fn letter(&self, id: u64, guilty: &Content, explanation: String) -> DeadLetter {
         DeadLetter {
-            id: guilty.letter,
+            id,
             reason: Reason::KilledItsHandler.into(),
             // The text of a panic may hold whatever was being handled.
             explanation: explanation.chars().take(2_000).collect(),
             receiver: self.role.into(),
             service: self.service.to_owned(),
-            method: guilty.name.to_owned(),
+            method: guilty.method.name.to_owned(),
             body: guilty.body.to_vec(),
             header: Some(guilty.header.into()),
             died_unix_millis: unix_millis(),
@@ -175,7 +177,7 @@ fn envelope(method: &'static Method, letter: DeadLetter) -> Envelope {
     let mut header = letter.header.as_ref().map_or_else(Header::default, Header::from);
     header.stamp.deadline = 0;
     let answer = if method.told { Answer::Told(None) } else { Answer::Asked(Box::new(log)) };
-    Envelope { method, header, body: letter.body.into(), answer, letter: id }
+    Envelope { content: Packed::one(Content { method, header, body: letter.body.into() }), answer, letter: id }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -15,12 +15,13 @@ fn guard() -> (Arc<Guard>, Probe<storage::Inbox>) {
 
 fn seen(body: &[u8], letter: u64) -> Envelope {
     let method = bridge::Inbox::method("BitcoinTransactionSeen").unwrap();
-    Envelope { method, header: Header::default(), body: Bytes::copy_from_slice(body), answer: Answer::Told(None), letter }
+    let content = Content { method, header: Header::default(), body: Bytes::copy_from_slice(body) };
+    Envelope { content: Packed::one(content), answer: Answer::Told(None), letter }
 }
 
 fn in_hand(letter: u64) -> Option<InFlight> {
-    let Envelope { method, header, body, letter, .. } = seen(b"poison", letter);
-    Some(InFlight { name: method.name, since: std::time::Instant::now(), header, body, method: Some(method), letter })
+    let content = seen(b"poison", letter).content;
+    Some(InFlight { name: content.method.name, since: std::time::Instant::now(), content: Some(content), letter })
 }
 
 async fn death(storage: &mut Probe<storage::Inbox>) -> DeadLetter {
@@ -71,10 +72,10 @@ async fn a_dead_letter_is_refused_until_it_is_requeued_and_leaves_when_it_is_han
         reply.send(DeadLetters { letters: vec![letter.clone()], ..DeadLetters::default() });
     }
     let envelope = taken.recv().await.unwrap();
-    assert_eq!((envelope.letter, &*envelope.body), (4, b"poison".as_slice()));
+    assert_eq!((envelope.letter, &*envelope.content.body), (4, b"poison".as_slice()));
     assert_eq!(guard.check(&envelope), Ok(()));
     assert!(taken.try_recv().is_err(), "taken twice");
-    guard.handled(envelope.letter, envelope.method.name);
+    guard.handled(envelope.letter, envelope.content.method.name);
     loop {
         match storage.next().await {
             storage::Inbox::DropDeadLetter(request, _) => break assert_eq!(request.id, 4),

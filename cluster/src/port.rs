@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use alys_proto::Refused;
 use alys_proto::wire::{Inbox, Method, ReplyPort};
+use alys_proto::{Refused, Role};
 use bytes::Bytes;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -15,6 +15,7 @@ use crate::header::Header;
 use crate::inspect::{Message, Passing, Taps};
 use crate::mailbox::{Admission, Shared, Ticket};
 use crate::mesh::channel::Credit;
+use crate::pack::{Content, Packed};
 
 /// A request that has arrived: not decoded yet.
 pub(crate) struct Incoming<'a> {
@@ -33,6 +34,13 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// The sender need not wait until the message is handled.
+    fn settle(&self) {
+        if let Self::Told(Some(credit)) = self {
+            credit.settle();
+        }
+    }
+
     pub(crate) fn refuse(self, refused: Refused) {
         match self {
             Self::Asked(port) => port(Err(refused)),
@@ -44,9 +52,7 @@ impl Answer {
 
 /// A message that waits.
 pub(crate) struct Envelope {
-    pub(crate) method: &'static Method,
-    pub(crate) header: Header,
-    pub(crate) body: Bytes,
+    pub(crate) content: Packed,
     pub(crate) answer: Answer,
     /// Id of the requeued dead letter that it is; 0: it came over a link.
     pub(crate) letter: u64,
@@ -54,8 +60,7 @@ pub(crate) struct Envelope {
 
 /// What waits in a mailbox: messages of others, and the role's own timers and answers.
 pub(crate) enum Item<L> {
-    /// In a box, because a message moves several times until it is handled.
-    Wire(Box<Envelope>),
+    Wire(Envelope),
     Local(L),
 }
 
@@ -101,13 +106,9 @@ impl Doors {
 }
 
 impl Envelope {
-    fn seen(&self) -> Message<'_> {
-        Message { method: Some(self.method), header: &self.header, body: &self.body }
-    }
-
     fn ticket(&self, arrived: Instant) -> Ticket {
-        let Method { name, lane, backpressure, .. } = *self.method;
-        Ticket { name, lane, backpressure, bytes: self.body.len(), arrived }
+        let Method { name, lane, backpressure, .. } = *self.content.method;
+        Ticket { name, lane, backpressure, bytes: self.content.body.len(), arrived }
     }
 }
 
@@ -148,41 +149,62 @@ impl Epochs {
     }
 }
 
+/// What .proto and matrix say of a message.
+#[derive(Clone, Copy)]
+struct Known {
+    sender: Role,
+    method: &'static Method,
+    allowed: bool,
+}
+
 /// Puts messages into the mailbox in their order, or refuses each with a typed answer.
 pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incoming: Vec<Incoming<'_>>) {
     let arrived = Instant::now();
-    let envelopes = incoming.into_iter().filter_map(|one| gate.check::<I>(one));
-    let admitted: Vec<_> = envelopes
-        .map(|envelope| {
-            gate.taps.pass(envelope.seen(), &Passing::Arrived);
-            (envelope.ticket(arrived), Item::Wire(envelope))
-        })
-        .collect();
-    for turned_away in mailbox.push_all(admitted) {
+    let mut known = None;
+    let (mut contents, mut answers) = (Vec::with_capacity(incoming.len()), Vec::with_capacity(incoming.len()));
+    for one in incoming {
+        if let Some((content, answer)) = gate.check::<I>(one, &mut known) {
+            gate.taps.pass(Message::of(&content), &Passing::Arrived);
+            contents.push(content);
+            answers.push(answer);
+        }
+    }
+    if mailbox.has_much_room() {
+        answers.iter().for_each(Answer::settle);
+    }
+    let envelopes = Packed::all(contents).zip(answers).map(|(content, answer)| {
+        let envelope = Envelope { content, answer, letter: 0 };
+        (envelope.ticket(arrived), Item::Wire(envelope))
+    });
+    for turned_away in mailbox.push_all(envelopes) {
         let (item, displaced) = match turned_away {
             Admission::Displaced(item) => (item, true),
             Admission::Refused(item) => (item, false),
             Admission::Queued => continue,
         };
         let Item::Wire(envelope) = item else { continue };
+        let method = envelope.content.method;
         if displaced {
-            gate.counts.dropped(envelope.method.name);
+            gate.counts.dropped(method.name);
         }
-        gate.taps.pass(envelope.seen(), &Passing::Refused("the mailbox is full"));
+        gate.taps.pass(Message::of(&envelope.content), &Passing::Refused("the mailbox is full"));
         let busy = Refused::Busy(format!("the mailbox of {} is full", I::SERVICE));
-        gate.refuse(Some(envelope.method), envelope.answer, &gate.refused, busy);
+        gate.refuse(Some(method), envelope.answer, &gate.refused, busy);
     }
 }
 
 impl Gate {
-    /// What every message must pass before it may wait; what does not pass is answered here.
-    fn check<I: Inbox>(&self, incoming: Incoming<'_>) -> Option<Box<Envelope>> {
+    /// What every message must pass before it may wait; what does not pass is answered here. `known`: of the message before,
+    /// which most often is of the same sender and name.
+    fn check<I: Inbox>(&self, incoming: Incoming<'_>, known: &mut Option<Known>) -> Option<(Content, Answer)> {
         let Incoming { name, header, body, answer } = incoming;
-        let Some(method) = I::method(name) else {
+        let found = known.filter(|known| known.sender == header.sender && known.method.name == name);
+        let Some(Known { method, allowed, .. }) = found.or_else(|| self.look_up::<I>(header.sender, name)) else {
             self.refuse(None, answer, &self.malformed, Refused::Unknown(name.to_owned()));
             return None;
         };
-        let refused = if !self.trusting && !alys_proto::may_send(header.sender, I::SERVICE, method.name) {
+        *known = Some(Known { sender: header.sender, method, allowed });
+        let refused = if !allowed {
             Err(Refused::Unauthorised(format!("{} may not send {}.{}", header.sender, I::SERVICE, method.name)))
         } else if self.draining.load(Ordering::Acquire) {
             Err(Refused::NotReady(format!("{} is draining", I::SERVICE)))
@@ -192,12 +214,18 @@ impl Gate {
             self.epochs.admit(&header)
         };
         match refused {
-            Ok(()) => Some(Box::new(Envelope { method, header, body, answer, letter: 0 })),
+            Ok(()) => Some((Content { method, header, body }, answer)),
             Err(refused) => {
                 self.refuse(Some(method), answer, &self.refused, refused);
                 None
             }
         }
+    }
+
+    fn look_up<I: Inbox>(&self, sender: Role, name: &str) -> Option<Known> {
+        let method = I::method(name)?;
+        let allowed = self.trusting || alys_proto::may_send(sender, I::SERVICE, method.name);
+        Some(Known { sender, method, allowed })
     }
 
     fn refuse(&self, method: Option<&'static Method>, answer: Answer, counter: &AtomicU64, refused: Refused) {
@@ -209,7 +237,7 @@ impl Gate {
 
 /// Puts a requeued dead letter into the mailbox. What does not fit is taken again at the next start.
 pub(crate) fn put_back<L>(mailbox: &Shared<Item<L>>, envelope: Envelope) {
-    let _full = mailbox.push(envelope.ticket(Instant::now()), Item::Wire(Box::new(envelope)));
+    let _full = mailbox.push(envelope.ticket(Instant::now()), Item::Wire(envelope));
 }
 
 /// Stands in a process group while a door is open; that is how others learn of it. It takes no messages: those come on

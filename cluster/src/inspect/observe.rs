@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use alys_proto::Lane;
 use alys_proto::cluster::{Field, LaneDepth, Mailbox, MailboxPeek, MailboxView, Observation, QueuedMessage, TypeCount};
-use alys_proto::wire::Method;
-use bytes::Bytes;
 
 use super::waits::of_handler;
 use super::{Inspector, Waits};
 use crate::header::Header;
 use crate::mailbox::Ticket;
+use crate::pack::Packed;
 use crate::port::Item;
 use crate::process;
 
@@ -23,10 +22,8 @@ const MOST_PEEKED: usize = 1_000;
 pub(crate) struct InFlight {
     pub(crate) name: &'static str,
     pub(crate) since: Instant,
-    pub(crate) header: Header,
-    pub(crate) body: Bytes,
     /// `None`: the role's own.
-    pub(crate) method: Option<&'static Method>,
+    pub(crate) content: Option<Packed>,
     /// Id of the requeued dead letter that it is; 0: it came over a link.
     pub(crate) letter: u64,
 }
@@ -34,7 +31,11 @@ pub(crate) struct InFlight {
 impl InFlight {
     /// One of the role's own.
     pub(crate) const fn own(name: &'static str, since: Instant) -> Self {
-        Self { name, since, header: Header::OWN, body: Bytes::new(), method: None, letter: 0 }
+        Self { name, since, content: None, letter: 0 }
+    }
+
+    fn header(&self) -> Header {
+        self.content.as_ref().map_or(Header::OWN, |content| content.header)
     }
 }
 
@@ -95,9 +96,9 @@ impl<L> Inspector<L> {
             body: String::new(),
         };
         if let Item::Wire(envelope) = item {
-            shown.sender = envelope.header.sender.into();
-            shown.message_id = envelope.header.message_id();
-            shown.body = (self.describe)(ticket.name, &envelope.body);
+            shown.sender = envelope.content.header.sender.into();
+            shown.message_id = envelope.content.header.message_id();
+            shown.body = (self.describe)(ticket.name, &envelope.content.body);
         }
         shown
     }
@@ -132,8 +133,8 @@ impl<L> Inspector<L> {
             waits,
             frozen: self.mailbox.frozen(),
             taps: self.vitals.gate.taps.count(),
-            in_flight_sender: in_flight.as_ref().map_or(0, |message| message.header.sender.into()),
-            in_flight_id: in_flight.map(|message| message.header.message_id()).unwrap_or_default(),
+            in_flight_sender: in_flight.as_ref().map_or(0, |message| message.header().sender.into()),
+            in_flight_id: in_flight.map(|message| message.header().message_id()).unwrap_or_default(),
         }
     }
 }

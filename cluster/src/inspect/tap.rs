@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::header::Header;
 use crate::identity::unix_millis;
+use crate::pack::Content;
 
 /// Without a read a tap is gone after this long.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
@@ -38,6 +39,12 @@ pub(crate) struct Message<'a> {
     pub(crate) method: Option<&'static Method>,
     pub(crate) header: &'a Header,
     pub(crate) body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn of(content: &'a Content) -> Self {
+        Self { method: Some(content.method), header: &content.header, body: &content.body }
+    }
 }
 
 /// What happens to it.
