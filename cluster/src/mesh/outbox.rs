@@ -26,6 +26,9 @@ const MAX_BYTES: usize = 48 * 1024 * 1024;
 /// and one write takes hundreds of small ones.
 const SEGMENT_BYTES: usize = 64 * 1024;
 
+/// The first segment of an empty queue: most often one message is all that comes.
+const FIRST_BYTES: usize = 4 * 1024;
+
 /// A larger frame has a segment of its own size: a segment's unused end is smaller than this.
 const ALONE_BYTES: usize = SEGMENT_BYTES / 8;
 
@@ -127,7 +130,11 @@ impl Segments {
     fn put(&mut self, bytes: usize, put: impl FnOnce(&mut BytesMut)) {
         let fits = |last: &BytesMut| last.capacity().saturating_sub(last.len()) >= bytes;
         if !self.queue.back().is_some_and(fits) {
-            let capacity = if bytes > ALONE_BYTES { bytes } else { SEGMENT_BYTES };
+            let capacity = match bytes {
+                large if large > ALONE_BYTES => large,
+                small if self.queue.is_empty() => small.max(FIRST_BYTES),
+                _ => SEGMENT_BYTES,
+            };
             self.queue.push_back(BytesMut::with_capacity(capacity));
         }
         if let Some(last) = self.queue.back_mut() {
