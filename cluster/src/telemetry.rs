@@ -22,6 +22,10 @@ use crate::exit::ActorError;
 use crate::header::{Header, Trace};
 use crate::identity::Identity;
 
+/// Libraries that warn of what strangers send or of what we report better ourselves: a line for each would let a peer fill the
+/// disk.
+const QUIET: &str = "ractor=error,ractor_cluster=off,libp2p_gossipsub=error,libp2p_request_response=error";
+
 /// Flushes what is still to be exported when it is dropped.
 pub struct Telemetry {
     provider: SdkTracerProvider,
@@ -36,7 +40,7 @@ impl Drop for Telemetry {
 
 /// Starts logs and traces of this process. Call once, inside the runtime.
 pub fn init(config: &TelemetryConfig, identity: &Identity) -> Result<Telemetry, ActorError> {
-    let filter = EnvFilter::try_new(format!("{},ractor=error,ractor_cluster=off", config.filter))
+    let filter = EnvFilter::try_new(format!("{},{QUIET}", config.filter))
         .map_err(|cause| ActorError::Configuration(format!("telemetry.filter `{}`: {cause}", config.filter)))?;
     let resource = Resource::builder()
         .with_service_name(service_of(identity.role))

@@ -20,9 +20,9 @@ const BODY: usize = 8 * 1_024;
 const SECONDS: u32 = 60;
 /// By then every bound is met.
 const SETTLED: u32 = 30;
-/// What a side may add to its start. 48 MiB may wait at the sender, in a buffer that doubles and that gives the room at its
-/// front back when half of it was read: four times as much at worst. Without a bound it would be 4.7 GiB after a minute.
-const MOST_GROWTH: u64 = 4 * 48 * 1024 * 1024;
+/// What a side may add to its start. 48 MiB may wait at the sender, in segments of which each may end half used by a message
+/// that did not fit. Without a bound it would be 4.7 GiB after a minute.
+const MOST_GROWTH: u64 = 2 * 48 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the receiving process runs, which takes its time over what it is told; never returns.
