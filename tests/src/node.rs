@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alys_proto::Role;
-use eyre::{OptionExt as _, WrapErr as _, bail};
+use eyre::{OptionExt as _, WrapErr as _, bail, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
 
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{Alys, Join, Options, signal, wait};
 use crate::ethereum::Ethereum;
+use crate::processes::has_closed_its_files;
+
+/// For what the kernel does.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What `alys status -o json` says of one process.
 #[derive(Clone, Debug, Deserialize)]
@@ -116,9 +121,14 @@ impl Node {
         let pids: Vec<u32> = self.rows()?.into_iter().map(|row| row.pid).filter(|pid| *pid > 0).collect();
         // Its parent first: it must not start any again.
         self.alys.kill_parent()?;
-        for pid in pids {
+        for pid in &pids {
             // With their parent gone some have ended.
-            let _ended = signal(pid, Signal::KILL);
+            let _ended = signal(*pid, Signal::KILL);
+        }
+        let started = Instant::now();
+        while let Some(pid) = pids.iter().find(|pid| !has_closed_its_files(**pid)) {
+            ensure!(started.elapsed() < PATIENCE, "process {pid} was killed and does not end");
+            std::thread::sleep(LOOK);
         }
         Ok(())
     }

@@ -46,6 +46,14 @@ fn listening(line: &str, ours: &BTreeSet<u64>) -> Option<u16> {
     if *state == LISTEN && ours.contains(&inode) { u16::from_str_radix(port, 16).ok() } else { None }
 }
 
+/// Whether a process has let go of files and ports: it is gone, or only waits for its parent to ask how it ended. Its command
+/// line goes earlier.
+pub fn has_closed_its_files(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // proc(5): the state follows the name, which is in brackets and may hold any character.
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+}
+
 /// Every live process whose command line names this data directory, oldest pid first.
 pub fn of(data_dir: &Path) -> eyre::Result<Vec<Process>> {
     let own = data_dir.display().to_string();
