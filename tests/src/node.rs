@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::bitcoind::Bitcoind;
 use crate::cluster::{Alys, Join, Options, signal, wait};
 use crate::ethereum::Ethereum;
-use crate::processes::has_closed_its_files;
+use crate::processes::{self, has_closed_its_files};
 
 /// For what the kernel does.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -126,11 +126,19 @@ impl Node {
             let _ended = signal(*pid, Signal::KILL);
         }
         let started = Instant::now();
-        while let Some(pid) = pids.iter().find(|pid| !has_closed_its_files(**pid)) {
-            ensure!(started.elapsed() < PATIENCE, "process {pid} was killed and does not end");
+        loop {
+            // One that the supervisor has started meanwhile is none of those above.
+            let later = processes::of(self.home())?.into_iter().map(|process| process.pid);
+            let left: Vec<u32> = pids.iter().copied().chain(later).filter(|pid| !has_closed_its_files(*pid)).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "processes {left:?} were killed and do not end");
+            for pid in left {
+                let _ended = signal(pid, Signal::KILL);
+            }
             std::thread::sleep(LOOK);
         }
-        Ok(())
     }
 
     /// Height of its head, as wallets see it.

@@ -51,7 +51,9 @@ fn listening(line: &str, ours: &BTreeSet<u64>) -> Option<u16> {
 pub fn has_closed_its_files(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     // proc(5): the state follows the name, which is in brackets and may hold any character.
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+    let has_ended = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']));
+    // The first thread may be done while another still holds the files of all.
+    has_ended && std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
 }
 
 /// Every live process whose command line names this data directory, oldest pid first.
