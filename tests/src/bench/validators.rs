@@ -57,12 +57,12 @@ fn committed_on_all(net: &Validators) -> eyre::Result<BTreeMap<u64, Duration>> {
         let logs = node.logs()?;
         let lines: Vec<Value> = logs
             .lines()
-            .filter(|line| line.contains("\"block committed\""))
+            .filter(|line| line.contains("\"message\":\"block committed\""))
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
         ensure!(!lines.is_empty(), "a validator logs no block");
         for line in lines {
-            let height = line.pointer("/fields/height").and_then(Value::as_u64).ok_or_eyre("a line without height")?;
+            let height = line.pointer("/height").and_then(Value::as_u64).ok_or_eyre("a line without height")?;
             let time = line.pointer("/timestamp").and_then(Value::as_str).ok_or_eyre("a line without time")?;
             let time = humantime::parse_rfc3339(time)?.duration_since(UNIX_EPOCH)?;
             last.entry(height).and_modify(|known| *known = time.max(*known)).or_insert(time);
