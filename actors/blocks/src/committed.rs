@@ -80,35 +80,12 @@ impl CommittedRules {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use malachite_ed25519::PrivateKey;
     use proptest::prelude::*;
     use ssz_types::VariableList;
 
     use super::*;
-    use crate::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
-    use crate::{Body, CommitSignature, Header, Vote, VoteKind};
-
-    fn key() -> PrivateKey {
-        PrivateKey::from([7; 32])
-    }
-
-    fn spec() -> ChainSpec {
-        ChainSpec {
-            name: "test".into(),
-            chain_id: 212_121,
-            genesis_time: 1_700_000_000,
-            slot_millis: 2_000,
-            validators: vec![(*key().public_key().as_bytes()).into()],
-            bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-            federation: FederationSpec {
-                threshold: 1,
-                members: vec![FederationMember { name: "a".into(), public_key: [3; 32].into() }],
-            },
-            peg: PegSpec::default(),
-            execution: ExecutionSpec::default(),
-            work: None,
-        }
-    }
+    use crate::testing::{key, spec};
+    use crate::{Body, Header, testing};
 
     #[derive(Clone)]
     struct Owned {
@@ -128,11 +105,8 @@ mod tests {
     fn certified(header: Header) -> Owned {
         let spec = spec();
         let block = Block::new(header, Body::empty(Certificate::default(), VariableList::new(vec![1, 2, 3]).unwrap()));
-        let (height, hash, validator) = (block.header.height, spec.domain().block_hash(&block.header), spec.validators[0]);
-        let vote = Vote { kind: VoteKind::Precommit.code(), height, round: 0, block: hash, validator };
-        let signature = key().sign(spec.domain().vote_root(&vote).as_slice()).to_bytes().into();
-        let signatures = VariableList::new(vec![CommitSignature { validator, signature }]).unwrap();
-        let certificate = Certificate { height, round: 0, block: hash, signatures }.encode();
+        let certificate = testing::certificate(&spec, &[key()], &block);
+        let (height, hash, certificate) = (certificate.height, certificate.block, certificate.encode());
         Owned { height, hash: hash.to_vec(), block: block.encode(), certificate }
     }
 

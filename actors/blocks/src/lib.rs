@@ -12,6 +12,7 @@ pub mod limits;
 pub mod payload;
 pub mod spec;
 pub mod spoken;
+pub mod testing;
 
 pub use block::{BitcoinView, Block, Body, Header};
 pub use certificate::{Certificate, CertificateError, CommitSignature, Proposal, ValidatorId, Vote, VoteKind};

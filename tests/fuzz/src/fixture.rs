@@ -1,34 +1,22 @@
 //! A chain of one validator, whose key is known.
 
-use alloy_primitives::B256;
-use alys_blocks::ChainSpec;
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
+use alys_blocks::spec::{BitcoinSpec, FederationMember, FederationSpec};
+use alys_blocks::{ChainSpec, testing};
 use alys_peg::{Federation, PegRules};
 use alys_pow::{AuxChainId, Bits, Expected, MinedHash};
 use bitcoin::secp256k1::{Keypair, Secp256k1, SecretKey};
-use malachite_ed25519::PrivateKey;
-
-/// The validator's.
-pub(crate) fn key() -> PrivateKey {
-    PrivateKey::from([7; 32])
-}
 
 pub(crate) fn spec() -> ChainSpec {
     let member = Keypair::from_secret_key(&Secp256k1::new(), &SecretKey::from_slice(&[3; 32]).unwrap());
+    let chain = testing::spec();
     ChainSpec {
         name: "fuzz".into(),
-        chain_id: 212_121,
-        genesis_time: 1_700_000_000,
-        slot_millis: 2_000,
-        validators: vec![B256::from(*key().public_key().as_bytes())],
-        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 6, start_height: 0 },
+        bitcoin: BitcoinSpec { confirmations: 6, ..chain.bitcoin },
         federation: FederationSpec {
             threshold: 1,
             members: vec![FederationMember { name: "ada".into(), public_key: member.x_only_public_key().0.serialize().into() }],
         },
-        peg: PegSpec::default(),
-        execution: ExecutionSpec::default(),
-        work: None,
+        ..chain
     }
 }
 

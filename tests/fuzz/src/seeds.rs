@@ -1,7 +1,8 @@
 //! Well-formed bytes for each target: without them a search would take long to find its way past the first check.
 
 use alloy_primitives::{B256, Bloom, FixedBytes, Signature, U256, address, bytes};
-use alys_blocks::{Block, Body, Certificate, CommitSignature, Header, Spoken, Vote, VoteKind};
+use alys_blocks::testing::{self, key};
+use alys_blocks::{Block, Body, Certificate, Header, Spoken, Vote, VoteKind};
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::{self, Handshake};
 use alys_proto::storage::{Blocks, GetBlocks};
@@ -11,7 +12,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, MerkleBlock, OutPoint, ScriptBuf, Transaction, TxIn, TxMerkleNode, TxOut, absolute, transaction};
 use prost::Message;
 
-use crate::fixture::{key, spec};
+use crate::fixture::spec;
 
 /// Those of a target; none for a name that is none.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -110,21 +111,12 @@ fn signature(vote: &Vote) -> FixedBytes<64> {
 }
 
 fn certificate(block: &Block) -> Certificate {
-    let vote = vote(block, VoteKind::Precommit);
-    let commit = CommitSignature { validator: vote.validator, signature: signature(&vote) };
-    Certificate { height: vote.height, round: 0, block: vote.block, signatures: vec![commit].try_into().unwrap() }
+    testing::certificate(&spec(), &[key()], block)
 }
 
 fn committed() -> CommittedBlock {
     let block = block();
-    let certificate = certificate(&block);
-    CommittedBlock {
-        height: 1,
-        hash: certificate.block.to_vec(),
-        block: block.encode(),
-        certificate: certificate.encode(),
-        ..CommittedBlock::default()
-    }
+    testing::committed(&block, &certificate(&block))
 }
 
 /// A vote, a proposal with its block, a certificate of prevotes and a change of round: as SSZ unions, each also as said by the

@@ -72,7 +72,7 @@ fn median(rounds: usize, call: impl FnMut()) -> f64 {
     median_of(rounds, TIMES, call)
 }
 
-fn median_of(rounds: usize, times: u32, mut call: impl FnMut()) -> f64 {
+pub(super) fn median_of(rounds: usize, times: u32, mut call: impl FnMut()) -> f64 {
     let mut measured: Vec<f64> = (0..rounds)
         .map(|_round| {
             let begin = Instant::now();

@@ -8,6 +8,7 @@ use alys_proto::Role;
 use eyre::{OptionExt as _, ensure};
 use serde_json::{Value, json};
 
+use super::times::Times;
 use crate::bitcoind::Bitcoind;
 use crate::validators::Validators;
 
@@ -33,16 +34,9 @@ pub async fn measure(blocks: u64) -> eyre::Result<()> {
     let mut latencies = Vec::new();
     for height in last - blocks + 1..=last {
         let on_all = committed.get(&height).ok_or_eyre("a block is in no log")?;
-        latencies.push(on_all.saturating_sub(slot_start(&net, height).await?).as_secs_f64() * 1e3);
+        latencies.push(on_all.saturating_sub(slot_start(&net, height).await?));
     }
-    latencies.sort_unstable_by(f64::total_cmp);
-    let at = |share: usize| latencies.get((latencies.len() * share / 100).min(latencies.len() - 1)).copied().unwrap_or(f64::NAN);
-    println!(
-        "4 validators: slot start → committed on all, ms   p50 {:.0}  p99 {:.0}  most {:.0}  (n = {blocks}), slots missed {missed}",
-        at(50),
-        at(99),
-        at(100)
-    );
+    println!("4 validators: slot start → committed on all   {}, slots missed {missed}", Times::of(latencies)?);
     Ok(())
 }
 

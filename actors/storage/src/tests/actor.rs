@@ -1,7 +1,6 @@
 //! The role in its shell: messages in, answers out.
 
 use alys_blocks::ChainSpec;
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
 use alys_cluster::{ActorError, testing};
 use alys_proto::Refused;
 use alys_proto::storage::backup::State;
@@ -14,23 +13,7 @@ use tempfile::TempDir;
 use super::kit::{block, config, hash};
 use crate::StorageActor;
 
-pub(super) fn spec() -> ChainSpec {
-    ChainSpec {
-        name: "test".into(),
-        chain_id: 212_121,
-        genesis_time: 1_700_000_000,
-        slot_millis: 2_000,
-        validators: vec![[1; 32].into()],
-        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-        federation: FederationSpec {
-            threshold: 1,
-            members: vec![FederationMember { name: "a".into(), public_key: [3; 32].into() }],
-        },
-        peg: PegSpec::default(),
-        execution: ExecutionSpec::default(),
-        work: None,
-    }
-}
+pub(super) use alys_blocks::testing::spec;
 
 pub(super) fn first() -> CommitBlock {
     CommitBlock { parent_hash: spec().genesis_hash().to_vec(), ..block(1, 0xaa) }

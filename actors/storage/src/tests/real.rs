@@ -1,40 +1,17 @@
 //! Blocks that prove themselves: what a check looks into.
 
 use alloy_primitives::{Address, B256};
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, PegSpec};
-use alys_blocks::{Block, Body, Certificate, ChainSpec, CommitSignature, Header, PegIn, Vote, VoteKind};
+use alys_blocks::testing::{certificate, committed, key};
+use alys_blocks::{Block, Body, Certificate, Header, PegIn};
 use alys_proto::Height;
-use alys_proto::common::CommittedBlock;
 use alys_proto::storage::{CommitBlock, LedgerDelta};
-use malachite_ed25519::PrivateKey;
 use ssz_types::VariableList;
 use tempfile::TempDir;
 
 use super::kit::{Rig, config};
 use crate::core::commit::ChainId;
 
-fn key() -> PrivateKey {
-    PrivateKey::from([7; 32])
-}
-
-pub(super) fn spec() -> ChainSpec {
-    let member = hex::decode("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap();
-    ChainSpec {
-        name: "test".into(),
-        chain_id: 212_121,
-        genesis_time: 1_700_000_000,
-        slot_millis: 2_000,
-        validators: vec![(*key().public_key().as_bytes()).into()],
-        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-        federation: FederationSpec {
-            threshold: 1,
-            members: vec![FederationMember { name: "a".into(), public_key: B256::from_slice(&member) }],
-        },
-        peg: PegSpec::default(),
-        execution: ExecutionSpec::default(),
-        work: None,
-    }
-}
+pub(super) use alys_blocks::testing::spec;
 
 /// Blocks 1 to `length`; each mints a deposit.
 pub(super) fn chain(length: u64) -> Vec<CommitBlock> {
@@ -56,27 +33,13 @@ pub(super) fn chain(length: u64) -> Vec<CommitBlock> {
         let facts = alys_peg::block::facts(&body, &[]).unwrap();
         let header = Header { height, chain_id: spec.chain_id, parent, ..Header::default() };
         let block = Block::new(header, body);
-        let hash = spec.domain().block_hash(&block.header);
-        let block = CommittedBlock {
-            height,
-            hash: hash.to_vec(),
-            block: block.encode(),
-            certificate: certificate(&spec, height, hash).encode(),
-            burns: Vec::new(),
-        };
+        let certificate = certificate(&spec, &[key()], &block);
+        let block = committed(&block, &certificate);
         let facts = facts.iter().map(|fact| fact.at(Height(height))).collect();
         blocks.push(CommitBlock { block: Some(block), parent_hash: parent.to_vec(), ledger: Some(LedgerDelta { facts }) });
-        parent = hash;
+        parent = certificate.block;
     }
     blocks
-}
-
-fn certificate(spec: &ChainSpec, height: u64, block: B256) -> Certificate {
-    let validator = spec.validators[0];
-    let vote = Vote { kind: VoteKind::Precommit.code(), height, round: 0, block, validator };
-    let signature = key().sign(spec.domain().vote_root(&vote).as_slice()).to_bytes().into();
-    let signatures = VariableList::new(vec![CommitSignature { validator, signature }]).unwrap();
-    Certificate { height, round: 0, block, signatures }
 }
 
 /// An open store of this chain.
