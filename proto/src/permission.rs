@@ -39,7 +39,7 @@ const ASSISTED: &[Role] = &[Role::Engine, Role::Chain, Role::Bridge, Role::Strea
 fn only(service: &str, method: &str) -> Option<&'static [Role]> {
     Some(match (service, method) {
         ("storage", "CommitBlock" | "AppendWal" | "GetWal") => &[Role::Chain],
-        ("storage", "PutDocuments") => &[Role::Bridge],
+        ("storage", "PutDocuments") => &[Role::Chain, Role::Bridge],
         ("storage", "AcquireLease" | "RenewLease" | "ReleaseLease") => &[Role::Supervisor, Role::Chain, Role::Bridge],
         ("storage", "RequeueDeadLetter" | "StartBackup" | "GetBackup") => &[Role::Debug],
         ("storage", "PostMessage" | "GetPosted" | "ClearPosted" | "MarkHandled" | "GetHandled") => ASSISTED,

@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alys_cluster::{ActorError, LocalSender};
-use alys_proto::{Refused, Reply, chain, network, storage, sync};
+use alys_proto::{Message as _, Refused, Reply, chain, network, storage, sync};
 
 use crate::actor::{Local, Peers};
 use crate::config::Config;
+use crate::core::consensus::evidence;
 use crate::core::{Answer, AuxBlock, Commit, Effect, Input, Note, State, Ticket};
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock};
 use crate::trail::{Accepting, Trail};
+
+/// Of our documents in storage.
+const OWNER: &str = "chain";
 
 /// Who waits for an answer.
 pub(crate) enum Waiter {
@@ -123,6 +127,14 @@ impl Shell {
                     return Ok(Some((Effect::AppendWal { height, entries }, format!("storage: {refused}"))));
                 }
             }
+            Effect::KeepEvidence(evidence) => {
+                let value = evidence.encode_to_vec();
+                let document = storage::Document { owner: OWNER.into(), key: evidence::key(&evidence), value };
+                let request = storage::PutDocuments { documents: vec![document] };
+                if let Err(refused) = self.peers.storage.ask_within(self.config.storage_deadline, request).await {
+                    return Ok(Some((Effect::KeepEvidence(evidence), format!("storage: {refused}"))));
+                }
+            }
             Effect::CommitBlock(commit) => {
                 if let Err(reason) = self.commit(&commit).await? {
                     return Ok(Some((Effect::CommitBlock(commit), reason)));
@@ -226,7 +238,7 @@ impl Shell {
             }
             Effect::Note(note) => self.note(&note),
             // Awaited by `carry_out`.
-            Effect::AppendWal { .. } | Effect::CommitBlock(_) => {}
+            Effect::AppendWal { .. } | Effect::KeepEvidence(_) | Effect::CommitBlock(_) => {}
         }
     }
 

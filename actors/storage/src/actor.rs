@@ -203,7 +203,10 @@ impl RoleActor for StorageActor {
         match message {
             Inbox::CommitBlock(request, reply) => self.write(Job::commit(stamp, request, reply)).await,
             Inbox::AppendWal(request, reply) => self.write(Job::wal(stamp, request, reply)).await,
-            Inbox::PutDocuments(request, reply) => self.write(Job::documents(stamp, request, reply)).await,
+            Inbox::PutDocuments(request, reply) => match form::owned(stamp.role, &request) {
+                Ok(()) => self.write(Job::documents(stamp, request, reply)).await,
+                Err(refused) => reply.refuse(refused),
+            },
             Inbox::AcquireLease(request, reply) => self.acquire(stamp, &request, reply).await,
             Inbox::RenewLease(request, reply) => self.renew(stamp, &request, reply),
             Inbox::ReleaseLease(request, reply) => {

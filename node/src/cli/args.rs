@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::miner::MinerArgs;
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
+use super::evidence::EvidenceArgs;
 use super::peers::PeersArgs;
 use super::storage::Storage;
 use super::testnet::TestnetArgs;
@@ -59,6 +60,8 @@ pub enum Command {
     Status(Status),
     /// Show the nodes of others: address, head, behaviour, and who is banned and why
     Peers(PeersArgs),
+    /// Show proofs that a validator signed two different things in one place
+    Evidence(EvidenceArgs),
     /// Drain a role or an instance and start it again; also ends a quarantine. `--outdated`: all that run an old build or
     /// configuration
     Restart(RestartArgs),

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod configure;
+mod evidence;
 mod evm;
 mod generate;
 mod keys;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Up(args) => up::run(&place, &args),
         Command::Status(args) => return runtime()?.block_on(status::run(&place, &args)),
         Command::Peers(args) => runtime()?.block_on(peers::run(&place, &args)),
+        Command::Evidence(args) => runtime()?.block_on(evidence::run(&place, &args)),
         Command::Restart(args) => runtime()?.block_on(orders::restart(&place, &args)),
         Command::Drain(args) => runtime()?.block_on(orders::drain(&place, &args)),
         Command::Resume(args) => runtime()?.block_on(orders::resume(&place, &args)),

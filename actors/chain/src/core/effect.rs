@@ -1,10 +1,10 @@
-//! What leaves the core. Effects are carried out in order; `AppendWal` and `CommitBlock` are awaited.
+//! What leaves the core. Effects are carried out in order; `AppendWal`, `KeepEvidence` and `CommitBlock` are awaited.
 
 use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, PegIn, Settlement, ValidatorId};
 use alys_peg::Withdrawal;
 use alys_pow::Halted;
-use alys_proto::Cause;
+use alys_proto::{Cause, chain};
 use alys_proto::common::CommittedBlock;
 use alys_proto::storage::LedgerFact;
 
@@ -23,6 +23,8 @@ pub enum Effect {
         /// Encoded entries.
         entries: Vec<Vec<u8>>,
     },
+    /// On disk before the next effect.
+    KeepEvidence(Box<chain::Evidence>),
     /// To the other validators, signed ([`alys_blocks::Spoken`]).
     Publish(Vec<u8>),
     /// The engine builds a block.

@@ -260,9 +260,10 @@ impl State {
             Output::CancelTimer(timeout) => self.timers.retain(|(running, _)| *running != timeout),
             Output::CancelTimers => self.timers.clear(),
             Output::Decided(certificate) => self.on_decided(now, certificate, effects),
-            Output::Equivocation(validator) => {
+            Output::Equivocation(evidence) => {
                 self.equivocations = self.equivocations.saturating_add(1);
-                effects.push(Effect::Note(Note::Equivocation(validator)));
+                effects.push(Effect::Note(Note::Equivocation(evidence.validator())));
+                effects.push(Effect::KeepEvidence(Box::new(evidence.record(&self.rules.domain, now.0))));
             }
         }
     }

@@ -152,6 +152,12 @@ pub fn put_documents(request: &PutDocuments) -> Result<(), Malformed> {
     request.documents.iter().try_for_each(document)
 }
 
+/// A role writes its own documents only. Who may write any at all says the matrix of permissions.
+pub fn owned(sender: Role, request: &PutDocuments) -> Result<(), Refused> {
+    let foreign = request.documents.iter().find(|document| sender != Role::Debug && document.owner != sender.name());
+    foreign.map_or(Ok(()), |document| Err(Refused::Unauthorised(format!("{} may not write documents of {}", sender.name(), document.owner))))
+}
+
 fn document(document: &Document) -> Result<(), Malformed> {
     document_name(&document.owner, &document.key)?;
     if document.key.is_empty() {
@@ -256,6 +262,15 @@ mod tests {
             breach(&mut request);
             assert!(commit(&request).unwrap_err().to_string().contains(says), "{says}");
         }
+    }
+
+    #[test]
+    fn a_role_writes_its_own_documents_only() {
+        let put = |owner: &str| PutDocuments {
+            documents: vec![Document { owner: owner.into(), key: "key".into(), value: vec![1] }],
+        };
+        assert_eq!(owned(Role::Bridge, &put("bridge")), Ok(()));
+        assert!(matches!(owned(Role::Chain, &put("bridge")), Err(Refused::Unauthorised(_))));
     }
 
     #[test]

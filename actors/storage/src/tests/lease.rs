@@ -43,7 +43,7 @@ fn is_fenced<T: std::fmt::Debug>(answer: Result<T, Refused>) -> bool {
 
 /// Every write there is.
 async fn all_fenced(remote: &Remote<Inbox>) -> bool {
-    let document = Document { owner: "bridge".into(), key: "cursor".into(), value: vec![1] };
+    let document = Document { owner: "chain".into(), key: "cursor".into(), value: vec![1] };
     is_fenced(remote.ask(first()).await)
         && is_fenced(remote.ask(AppendWal { height: 1, entries: vec![vec![9]] }).await)
         && is_fenced(remote.ask(PutDocuments { documents: vec![document] }).await)

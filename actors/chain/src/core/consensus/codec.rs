@@ -25,15 +25,15 @@ const MAX_MESSAGE_BYTES: usize = MAX_BLOCK_BYTES + 1_024;
 /// A vote with its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VoteMessage {
-    vote: alys_blocks::Vote,
-    signature: FixedBytes<64>,
+    pub(super) vote: alys_blocks::Vote,
+    pub(super) signature: FixedBytes<64>,
 }
 
 /// A proposal with its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ProposalMessage {
-    proposal: alys_blocks::Proposal,
-    signature: FixedBytes<64>,
+    pub(super) proposal: alys_blocks::Proposal,
+    pub(super) signature: FixedBytes<64>,
 }
 
 /// A proposal and the block it is for (SSZ `alys_blocks::Block`; empty when the sender no longer has it).
@@ -359,7 +359,7 @@ pub fn certificate_of(
     Certificate { height: height.0, round: round_number(round), block: block.0, signatures }
 }
 
-fn decode<T: ssz::Decode>(bytes: &[u8]) -> Result<T, CodecError> {
+pub(super) fn decode<T: ssz::Decode>(bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(CodecError::TooLong(bytes.len()));
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use alys_blocks::{Certificate, ChainDomain, Spoken, ValidatorId};
 use malachite::{
-    Effect, Error, Input, LivenessMsg, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue, Resumable as _, Resume,
+    Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable as _, Resume,
     SignedConsensusMsg, State, ValuePayload, process,
 };
 use malachite_ed25519::PrivateKey;
@@ -18,6 +18,7 @@ use malachite_types::{
 
 use super::codec::{CodecError, Gossip, RoundChange, WalEntry, certificate_of, from_polka};
 use super::context::{Address, Aura, BlockHeight, BlockId, ValidatorSet};
+use super::evidence::Evidence;
 use super::verify;
 
 /// Votes and proposals of the next heights that are kept until we are there: 4 heights × 2 votes and one
@@ -78,7 +79,7 @@ pub enum Output {
     /// More than two thirds committed this block.
     Decided(Certificate),
     /// A validator signed two different things in one place.
-    Equivocation(ValidatorId),
+    Equivocation(Evidence),
 }
 
 /// Going on could equivocate.
@@ -266,7 +267,7 @@ impl Signer {
                 resume.resume_with(())
             }
             Effect::Finalize(_, _, evidence, resume) => {
-                run.outputs.extend(self.equivocators(&evidence));
+                run.outputs.extend(Evidence::found(&evidence).into_iter().map(Output::Equivocation));
                 resume.resume_with(())
             }
             other => {
@@ -274,13 +275,6 @@ impl Signer {
                 Resume::Continue
             }
         }
-    }
-}
-
-impl Signer {
-    fn equivocators(&self, evidence: &MisbehaviorEvidence<Aura>) -> Vec<Output> {
-        let guilty = |address: &&Address| evidence.votes.get(*address).is_some() || evidence.proposals.get(*address).is_some();
-        self.validators.iter().filter(guilty).map(|address| Output::Equivocation(address.0)).collect()
     }
 }
 

@@ -5,9 +5,11 @@
 
 pub mod codec;
 pub mod context;
+pub mod evidence;
 pub mod machine;
 pub mod verify;
 
 pub use codec::{Gossip, WalEntry};
 pub use context::{Address, Aura, BlockHeight, BlockId, ValidatorSet};
+pub use evidence::Evidence;
 pub use machine::{Machine, MachineError, Output, Run};

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, Block, Certificate, Spoken, decode_payload};
 use alys_peg::Ledger;
-use alys_proto::Height;
+use alys_proto::{Height, chain};
 use alys_proto::common::{Burn, CommittedBlock};
 use alys_proto::storage::LedgerFact;
 use malachite_types::SignedVote;
 
 use super::fixtures::{EL_GENESIS, GENESIS_TIME, build, el_hash, key, rules};
-use crate::core::consensus::{Aura, Gossip, WalEntry};
+use crate::core::consensus::{Aura, Evidence, Gossip, WalEntry, evidence};
 use crate::core::rules::{ChainRules, Head, payload_hash};
 use crate::core::{
     Answer, Boot, Effect, Execution, HaltReason, ImportedBlock, Input, Millis, Note, PegCheck, PegVerdict, State, Ticket,
@@ -80,6 +80,7 @@ pub(crate) struct Disk {
     pub(crate) wal: Vec<Vec<u8>>,
     /// It was restored from a backup.
     pub(crate) votes_lost: bool,
+    pub(crate) evidence: BTreeMap<String, chain::Evidence>,
 }
 
 impl Simulation {
@@ -274,6 +275,13 @@ impl Simulation {
                 // As storage does.
                 disk.votes_lost &= entries.is_empty();
                 disk.wal.extend(entries);
+            }
+            Effect::KeepEvidence(record) => {
+                let evidence = Evidence::from_record(&record).unwrap();
+                assert!(evidence.is_proof(&self.rules.domain), "{record:?}");
+                let guilty = self.rules.spec.validators.iter().position(|id| *id == evidence.validator()).unwrap();
+                assert!(self.liars.contains(&guilty), "an honest validator is accused: {record:?}");
+                self.nodes[index].disk.evidence.insert(evidence::key(&record), *record);
             }
             Effect::Publish(message) => self.publish(index, message),
             Effect::GetTemplate(wanted) => {
