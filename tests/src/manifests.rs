@@ -101,24 +101,21 @@ impl Manifests {
         let role = role(workload);
         for (port, section, key) in [("mesh", "cluster.mesh", "listen"), ("telemetry", "cluster.telemetry", "listen")] {
             let listens = self.setting(role, section, key).and_then(|address| address.rsplit_once(':')?.1.parse::<u64>().ok());
-            if listens != has.get(port).copied() {
-                wrong(format!("port {port} is {:?}, alys.toml says {listens:?}", has.get(port)));
+            let number = has.get(port).map(|(number, _)| *number);
+            if listens != number {
+                wrong(format!("port {port} is {number:?}, alys.toml says {listens:?}"));
             }
         }
         for service in self.of("Service").filter(|service| selects_labels(&service["spec"]["selector"], workload)) {
-            for port in array(&service["spec"]["ports"]) {
-                if !has.contains_key(port["targetPort"].as_str().unwrap_or_default()) {
-                    wrong(format!("service {} leads to port {}", service["metadata"]["name"], port["targetPort"]));
-                }
+            for port in array(&service["spec"]["ports"]).filter(|port| !leads(&has, port, "targetPort")) {
+                wrong(format!("service {} leads to port {}", service["metadata"]["name"], port["targetPort"]));
             }
         }
         for policy in self.of("NetworkPolicy").filter(|policy| selects(&policy["spec"]["podSelector"], workload)) {
             for rule in array(&policy["spec"]["ingress"]) {
                 // A policy for several roles may name a port that one of them lacks; each role's own may not.
                 let own = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"].is_string();
-                for port in
-                    array(&rule["ports"]).filter(|port| own && !has.contains_key(port["port"].as_str().unwrap_or_default()))
-                {
+                for port in array(&rule["ports"]).filter(|port| own && !leads(&has, port, "port")) {
                     wrong(format!("policy {} lets in to port {}", policy["metadata"]["name"], port["port"]));
                 }
             }
@@ -278,9 +275,21 @@ fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn ports(workload: &Value) -> BTreeMap<&str, u64> {
+/// Name, number and protocol of a container's ports.
+fn ports(workload: &Value) -> BTreeMap<&str, (u64, &str)> {
     let container = &workload["spec"]["template"]["spec"]["containers"][0];
-    array(&container["ports"]).filter_map(|port| Some((port["name"].as_str()?, port["containerPort"].as_u64()?))).collect()
+    array(&container["ports"])
+        .filter_map(|port| Some((port["name"].as_str()?, (port["containerPort"].as_u64()?, protocol(port)))))
+        .collect()
+}
+
+/// Whether the container has the port that a service or policy names, in its protocol: a name of another is not found.
+fn leads(has: &BTreeMap<&str, (u64, &str)>, port: &Value, key: &str) -> bool {
+    has.get(port[key].as_str().unwrap_or_default()).is_some_and(|(_, theirs)| *theirs == protocol(port))
+}
+
+fn protocol(port: &Value) -> &str {
+    port["protocol"].as_str().unwrap_or("TCP")
 }
 
 fn selects(selector: &Value, workload: &Value) -> bool {

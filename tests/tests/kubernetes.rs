@@ -80,12 +80,19 @@ fn each_rule_notices_its_breach() -> eyre::Result<()> {
     let pod = "/spec/template/spec";
     let labels = "/spec/template/metadata/labels/app.kubernetes.io~1part-of";
     let to = "/spec/egress/0/to/0/podSelector/matchLabels/app.kubernetes.io~1name";
-    let breaches: [(&str, &str, Value, &str); 12] = [
+    let breaches: [(&str, &str, Value, &str); 14] = [
         ("alys-chain", &format!("{pod}/automountServiceAccountToken"), true.into(), "gets a token of the API"),
         ("alys-governance-ada", labels, "alys".into(), "the policy alys-mesh holds for it too"),
         ("alys-governance-ada", to, "storage".into(), "other pods than the stream"),
         ("alys-chain", &format!("{pod}/containers/0/livenessProbe/httpGet/port"), "nowhere".into(), "asks port nowhere"),
         ("alys-chain", &format!("{pod}/containers/0/ports/0/containerPort"), 9_999.into(), "port mesh is"),
+        (
+            "alys-network",
+            "/spec/ingress/0/ports/1/protocol",
+            "TCP".into(),
+            "policy \"alys-network\" lets in to port \"p2p-quic\"",
+        ),
+        ("alys-p2p", "/spec/ports/1/protocol", "TCP".into(), "service \"alys-p2p\" leads to port \"p2p-quic\""),
         ("alys-chain", &format!("{pod}/volumes/1/secret/secretName"), "other".into(), "nobody makes the Secret other"),
         ("alys-chain", &format!("{pod}/containers/0/volumeMounts/0/name"), "other".into(), "is no volume"),
         ("alys-chain", &format!("{pod}/securityContext/runAsNonRoot"), false.into(), "may be root"),

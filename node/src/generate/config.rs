@@ -137,7 +137,11 @@ fn roles(topology: &Topology, place: Place<'_>) -> String {
     let bootnodes: Vec<String> = topology.bootnodes.iter().map(ToString::to_string).collect();
     section(
         Role::Network,
-        format!("[network]\nlisten = [\"/ip4/{everywhere}/tcp/{}\"]\nbootnodes = [{}]\n", ports.p2p, lines(&bootnodes)),
+        format!(
+            "[network]\nlisten = [\"/ip4/{everywhere}/tcp/{0}\", \"/ip4/{everywhere}/udp/{0}/quic-v1\"]\nbootnodes = [{1}]\n",
+            ports.p2p,
+            lines(&bootnodes)
+        ),
     );
     text
 }

@@ -86,7 +86,7 @@ pub struct Host {
     pub sync: u32,
 }
 
-/// Ports, all TCP.
+/// Ports. All are TCP; that of libp2p is UDP too.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ports {
@@ -98,7 +98,7 @@ pub struct Ports {
     pub eth_rpc: u16,
     /// gRPC for governance nodes.
     pub governance: u16,
-    /// libp2p.
+    /// libp2p: TCP, and on the same number QUIC.
     pub p2p: u16,
 }
 

@@ -68,13 +68,27 @@ fn role_file(role: Role) -> String {
     documents.join("---\n")
 }
 
-/// What a role offers to others than roles: name of the port and its number.
-const fn offers(role: Role) -> Option<(&'static str, u16)> {
+/// A port for others than roles.
+struct Offer {
+    name: &'static str,
+    port: u16,
+    protocol: &'static str,
+}
+
+const fn offer(name: &'static str, port: u16, protocol: &'static str) -> Offer {
+    Offer { name, port, protocol }
+}
+
+/// What a role offers to others than roles; the first gives the service its name.
+const fn offers(role: Role) -> &'static [Offer] {
+    const ENGINE: &[Offer] = &[offer("eth-rpc", Ports::USUAL.eth_rpc, "TCP")];
+    const STREAM: &[Offer] = &[offer("governance", Ports::USUAL.governance, "TCP")];
+    const NETWORK: &[Offer] = &[offer("p2p", Ports::USUAL.p2p, "TCP"), offer("p2p-quic", Ports::USUAL.p2p, "UDP")];
     match role {
-        Role::Engine => Some(("eth-rpc", Ports::USUAL.eth_rpc)),
-        Role::Stream => Some(("governance", Ports::USUAL.governance)),
-        Role::Network => Some(("p2p", Ports::USUAL.p2p)),
-        _ => None,
+        Role::Engine => ENGINE,
+        Role::Stream => STREAM,
+        Role::Network => NETWORK,
+        _ => &[],
     }
 }
 

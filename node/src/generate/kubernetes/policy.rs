@@ -2,7 +2,7 @@
 
 use alys_proto::Role;
 
-use super::{fill, offers};
+use super::{Offer, fill, offers};
 
 const BITCOIND: &str = "egress:
   # bitcoind: the overlay says on which port.
@@ -32,9 +32,12 @@ const WALLETS: &str = "ingress:
 pub(super) fn network_policy(role: Role) -> String {
     let ingress = match (role, offers(role)) {
         (Role::Engine, _) => WALLETS.to_owned(),
+        (_, []) => "ingress: []\n".to_owned(),
         // Members of the federation prove who they are by certificate, peers by key.
-        (_, Some((port, _))) => format!("ingress:\n  - ports:\n      - port: {port}\n"),
-        _ => "ingress: []\n".to_owned(),
+        (_, offered) => {
+            let port = |Offer { name, protocol, .. }: &Offer| format!("      - port: {name}\n        protocol: {protocol}\n");
+            format!("ingress:\n  - ports:\n{}", offered.iter().map(port).collect::<String>())
+        }
     };
     let egress = match role {
         Role::Bridge => BITCOIND,

@@ -2,7 +2,7 @@
 
 use alys_proto::Role;
 
-use super::{fill, offers};
+use super::{Offer, fill, offers};
 use crate::generate::job;
 use crate::generate::topology::Ports;
 
@@ -65,7 +65,7 @@ pub(super) fn workload(role: Role) -> String {
             ("ARGUMENTS", &arguments(role)),
             ("ENVIRONMENT", environment(role)),
             ("SERVES", &serves(role)),
-            ("PAUSE", if offers(role).is_some() { PAUSE } else { "" }),
+            ("PAUSE", if offers(role).is_empty() { "" } else { PAUSE }),
             ("FILES", &files),
             ("SCRATCH", scratch),
             ("CLAIM", claim),
@@ -111,7 +111,9 @@ fn serves(role: Role) -> String {
     if role == Role::Debug {
         return String::new();
     }
-    let offered = offers(role).map(|(name, port)| format!("- name: {name}\n  containerPort: {port}\n")).unwrap_or_default();
+    let container_port =
+        |Offer { name, port, protocol }: &Offer| format!("- name: {name}\n  containerPort: {port}\n  protocol: {protocol}\n");
+    let offered: String = offers(role).iter().map(container_port).collect();
     let mesh = format!("- name: mesh\n  containerPort: {}\n", Ports::USUAL.mesh);
     let telemetry = Ports::USUAL.telemetry.to_string();
     fill(include_str!("serves.yaml"), &[("MESH", &mesh), ("TELEMETRY", &telemetry), ("OFFERS", &offered)])
@@ -126,8 +128,11 @@ pub(super) fn service(role: Role) -> Option<String> {
 
 /// What clients outside of the mesh connect to.
 pub(super) fn client_service(role: Role) -> Option<String> {
-    let (name, port) = offers(role)?;
-    let (port, labels) = (port.to_string(), labels(role));
-    let values = [("ROLE", role.name()), ("LABELS", labels.as_str()), ("NAME", name), ("PORT", &port)];
+    let first = offers(role).first()?;
+    let service_port = |Offer { name, port, protocol }: &Offer| {
+        format!("- name: {name}\n  port: {port}\n  protocol: {protocol}\n  targetPort: {name}\n")
+    };
+    let (ports, labels): (String, _) = (offers(role).iter().map(service_port).collect(), labels(role));
+    let values = [("ROLE", role.name()), ("LABELS", labels.as_str()), ("NAME", first.name), ("PORTS", &ports)];
     Some(fill(include_str!("client-service.yaml"), &values))
 }
