@@ -16,5 +16,6 @@ pub mod processes;
 pub mod sidechain;
 pub mod terminal;
 pub mod traffic;
+pub mod twin;
 pub mod validators;
 pub mod watch;

@@ -131,8 +131,13 @@ impl Shell {
                 let value = evidence.encode_to_vec();
                 let document = storage::Document { owner: OWNER.into(), key: evidence::key(&evidence), value };
                 let request = storage::PutDocuments { documents: vec![document] };
-                if let Err(refused) = self.peers.storage.ask_within(self.config.storage_deadline, request).await {
-                    return Ok(Some((Effect::KeepEvidence(evidence), format!("storage: {refused}"))));
+                match self.peers.storage.ask_within(self.config.storage_deadline, request).await {
+                    Ok(_) => {}
+                    Err(refused) if refused.is_passing() => {
+                        return Ok(Some((Effect::KeepEvidence(evidence), format!("storage: {refused}"))));
+                    }
+                    // No block hangs on it.
+                    Err(refused) => tracing::error!(%refused, ?evidence, "evidence of an equivocation is not kept"),
                 }
             }
             Effect::CommitBlock(commit) => {

@@ -6,9 +6,9 @@ use alloy_primitives::Address;
 use alys_proto::{Role, Sats};
 use clap::{Args, Parser, Subcommand};
 
+use super::evidence::EvidenceArgs;
 use super::miner::MinerArgs;
 use super::orders::{OrderArgs, RestartArgs, ScaleArgs};
-use super::evidence::EvidenceArgs;
 use super::peers::PeersArgs;
 use super::storage::Storage;
 use super::testnet::TestnetArgs;

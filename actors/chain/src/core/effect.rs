@@ -4,9 +4,9 @@ use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, PegIn, Settlement, ValidatorId};
 use alys_peg::Withdrawal;
 use alys_pow::Halted;
-use alys_proto::{Cause, chain};
 use alys_proto::common::CommittedBlock;
 use alys_proto::storage::LedgerFact;
+use alys_proto::{Cause, chain};
 
 use super::input::{PegSubject, Ticket, Timer};
 use super::mining::AuxBlock;

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use alys_cluster::Header;
-use alys_proto::Role;
 use alys_proto::storage::{AcquireLease, AppendWal, CommitBlock, DeadLetter, Document, GetDocuments, PostMessage, PutDocuments};
+use alys_proto::{Refused, Role};
 
 use super::lease::{Holder, Incarnation, Stamp};
 use super::limits::{
@@ -155,7 +155,9 @@ pub fn put_documents(request: &PutDocuments) -> Result<(), Malformed> {
 /// A role writes its own documents only. Who may write any at all says the matrix of permissions.
 pub fn owned(sender: Role, request: &PutDocuments) -> Result<(), Refused> {
     let foreign = request.documents.iter().find(|document| sender != Role::Debug && document.owner != sender.name());
-    foreign.map_or(Ok(()), |document| Err(Refused::Unauthorised(format!("{} may not write documents of {}", sender.name(), document.owner))))
+    foreign.map_or(Ok(()), |document| {
+        Err(Refused::Unauthorised(format!("{} may not write documents of {}", sender.name(), document.owner)))
+    })
 }
 
 fn document(document: &Document) -> Result<(), Malformed> {
@@ -266,9 +268,8 @@ mod tests {
 
     #[test]
     fn a_role_writes_its_own_documents_only() {
-        let put = |owner: &str| PutDocuments {
-            documents: vec![Document { owner: owner.into(), key: "key".into(), value: vec![1] }],
-        };
+        let put =
+            |owner: &str| PutDocuments { documents: vec![Document { owner: owner.into(), key: "key".into(), value: vec![1] }] };
         assert_eq!(owned(Role::Bridge, &put("bridge")), Ok(()));
         assert!(matches!(owned(Role::Chain, &put("bridge")), Err(Refused::Unauthorised(_))));
     }

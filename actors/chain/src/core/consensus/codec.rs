@@ -25,15 +25,19 @@ const MAX_MESSAGE_BYTES: usize = MAX_BLOCK_BYTES + 1_024;
 /// A vote with its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VoteMessage {
-    pub(super) vote: alys_blocks::Vote,
-    pub(super) signature: FixedBytes<64>,
+    /// What is signed.
+    pub vote: alys_blocks::Vote,
+    /// Ed25519 over the vote's signing root.
+    pub signature: FixedBytes<64>,
 }
 
 /// A proposal with its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ProposalMessage {
-    pub(super) proposal: alys_blocks::Proposal,
-    pub(super) signature: FixedBytes<64>,
+    /// What is signed.
+    pub proposal: alys_blocks::Proposal,
+    /// Ed25519 over the proposal's signing root.
+    pub signature: FixedBytes<64>,
 }
 
 /// A proposal and the block it is for (SSZ `alys_blocks::Block`; empty when the sender no longer has it).

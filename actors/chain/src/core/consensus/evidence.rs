@@ -2,16 +2,21 @@
 
 use alloy_primitives::B256;
 use alys_blocks::certificate::verify_signature;
-use alys_blocks::{ChainDomain, ValidatorId, VoteKind};
+use alys_blocks::{ChainDomain, ChainSpec, ValidatorId, VoteKind};
 use alys_proto::chain;
 use malachite::MisbehaviorEvidence;
+use malachite_types::SignedVote;
 use ssz::Encode as _;
 
 use super::codec::{CodecError, ProposalMessage, VoteMessage, decode};
 use super::context::Aura;
 
-/// So many are kept of each validator and kind: somebody who goes on for years fills no disk.
-const KEPT: u64 = 64;
+/// So many are kept of each validator and kind: somebody who goes on for years fills no disk. 256 validators × 3 kinds × 16
+/// of 600 bytes are 7 MiB, which is one answer of storage's.
+pub const KEPT: u64 = 16;
+/// What the names of all of them begin with.
+pub const PREFIX: &str = "evidence/";
+const PROPOSAL: &str = "proposal";
 
 /// What was signed twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +27,29 @@ pub enum Evidence {
     Proposals(ProposalMessage, ProposalMessage),
 }
 
+/// Why evidence proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// No signed message.
+    #[error(transparent)]
+    Malformed(#[from] CodecError),
+    /// Beside the messages stands something else than in them.
+    #[error("it says something else than its signed messages")]
+    Mislabelled,
+    /// The chain has no such validator.
+    #[error("the signer is no validator of this chain")]
+    Stranger,
+    /// A signature does not fit, or is of another chain.
+    #[error("a signature does not hold on this chain")]
+    Forged,
+    /// One validator may sign both.
+    #[error("the two were not signed by one validator in one place")]
+    TwoPlaces,
+    /// One thing, perhaps signed twice.
+    #[error("both say the same")]
+    OneThing,
+}
+
 /// One of the two.
 struct Said {
     kind: &'static str,
@@ -29,12 +57,14 @@ struct Said {
     height: u64,
     round: u32,
     block: B256,
+    /// Without its signature, of which there may be several.
+    content: Vec<u8>,
     bytes: Vec<u8>,
     is_signed: bool,
 }
 
 impl Evidence {
-    /// All that malachite found at a height.
+    /// All that malachite found at a height: at most three pairs of votes and three of proposals of each validator.
     pub fn found(evidence: &MisbehaviorEvidence<Aura>) -> Vec<Self> {
         let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs);
         let votes = votes.map(|(first, second)| Self::Votes(first.into(), second.into()));
@@ -42,14 +72,32 @@ impl Evidence {
         votes.chain(proposals.map(|(first, second)| Self::Proposals(first.into(), second.into()))).collect()
     }
 
-    /// From what is kept.
-    pub fn from_record(record: &chain::Evidence) -> Result<Self, CodecError> {
+    /// Whether a record convinces a stranger who knows nothing but the chain's specification.
+    pub fn check(record: &chain::Evidence, spec: &ChainSpec) -> Result<(), Flaw> {
         let (first, second) = (record.first.as_slice(), record.second.as_slice());
-        Ok(if record.kind == PROPOSAL {
+        let evidence = if record.kind == PROPOSAL {
             Self::Proposals(decode(first)?, decode(second)?)
         } else {
-            Self::Votes(decode(first)?, decode(second)?)
-        })
+            Self::Votes(vote(first)?, vote(second)?)
+        };
+        let domain = spec.domain();
+        if evidence.record(&domain, record.found_unix_millis) != *record {
+            return Err(Flaw::Mislabelled);
+        }
+        if !spec.validators.contains(&evidence.validator()) {
+            return Err(Flaw::Stranger);
+        }
+        let (first, second) = evidence.both(&domain);
+        let place = |said: &Said| (said.kind, said.validator, said.height, said.round);
+        if place(&first) != place(&second) {
+            Err(Flaw::TwoPlaces)
+        } else if first.content == second.content {
+            Err(Flaw::OneThing)
+        } else if !first.is_signed || !second.is_signed {
+            Err(Flaw::Forged)
+        } else {
+            Ok(())
+        }
     }
 
     /// Who signed.
@@ -58,13 +106,6 @@ impl Evidence {
             Self::Votes(first, _) => first.vote.validator,
             Self::Proposals(first, _) => first.proposal.validator,
         }
-    }
-
-    /// Whether it convinces a stranger: one validator's signatures, one place, two contents.
-    pub fn is_proof(&self, domain: &ChainDomain) -> bool {
-        let (first, second) = self.both(domain);
-        let place = |said: &Said| (said.kind, said.validator, said.height, said.round);
-        first.is_signed && second.is_signed && place(&first) == place(&second) && first.bytes != second.bytes
     }
 
     /// As it is kept and shown.
@@ -91,16 +132,19 @@ impl Evidence {
     }
 }
 
-/// The name under which evidence is kept. It takes the place of that of an earlier height.
-pub fn key(evidence: &chain::Evidence) -> String {
-    let validator: String = evidence.validator.iter().map(|byte| format!("{byte:02x}")).collect();
-    let place = evidence.height.checked_rem(KEPT).unwrap_or(0);
-    format!("{PREFIX}{validator}/{}/{place:02}", evidence.kind)
+/// The name under which a record is kept. It takes the place of that of an earlier height.
+pub fn key(record: &chain::Evidence) -> String {
+    let validator: String = record.validator.iter().map(|byte| format!("{byte:02x}")).collect();
+    let place = record.height.checked_rem(KEPT).unwrap_or(0);
+    format!("{PREFIX}{validator}/{}/{place:02}", record.kind)
 }
 
-const PROPOSAL: &str = "proposal";
-/// What all these names begin with.
-pub const PREFIX: &str = "evidence/";
+/// A vote of a kind that there is.
+fn vote(bytes: &[u8]) -> Result<VoteMessage, CodecError> {
+    let message = decode(bytes)?;
+    SignedVote::<Aura>::try_from(&message)?;
+    Ok(message)
+}
 
 fn voted(domain: &ChainDomain, message: &VoteMessage) -> Said {
     let VoteMessage { vote, signature } = message;
@@ -110,6 +154,7 @@ fn voted(domain: &ChainDomain, message: &VoteMessage) -> Said {
         height: vote.height,
         round: vote.round,
         block: vote.block,
+        content: vote.as_ssz_bytes(),
         bytes: message.as_ssz_bytes(),
         is_signed: verify_signature(&vote.validator, &domain.vote_root(vote), signature),
     }
@@ -123,6 +168,7 @@ fn proposed(domain: &ChainDomain, message: &ProposalMessage) -> Said {
         height: proposal.height,
         round: proposal.round,
         block: proposal.block,
+        content: proposal.as_ssz_bytes(),
         bytes: message.as_ssz_bytes(),
         is_signed: verify_signature(&proposal.validator, &domain.proposal_root(proposal), signature),
     }

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 
 use alys_blocks::{Certificate, ChainDomain, Spoken, ValidatorId};
 use malachite::{
-    Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable as _, Resume,
-    SignedConsensusMsg, State, ValuePayload, process,
+    Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable as _, Resume, SignedConsensusMsg,
+    State, ValuePayload, process,
 };
 use malachite_ed25519::PrivateKey;
 use malachite_types::{
-    PolkaCertificate, Round, RoundCertificate, SignedProposal, SignedVote, ThresholdParams, Timeout, Validator as _,
-    ValidatorSet as _, Validity, ValueOrigin, VoteExtensionPolicy,
+    PolkaCertificate, Round, RoundCertificate, SignedProposal, SignedVote, ThresholdParams, Timeout, Validity, ValueOrigin,
+    VoteExtensionPolicy,
 };
 
 use super::codec::{CodecError, Gossip, RoundChange, WalEntry, certificate_of, from_polka};
@@ -35,7 +35,6 @@ pub struct Machine {
 struct Signer {
     domain: ChainDomain,
     key: PrivateKey,
-    validators: Vec<Address>,
 }
 
 /// What one input led to.
@@ -103,9 +102,8 @@ impl Machine {
             value_payload: ValuePayload::ProposalAndParts,
             enabled: true,
         };
-        let everybody = validators.iter().map(|validator| *validator.address()).collect();
         let state = State::new(Aura, BlockHeight(0), validators, params, QUEUED_HEIGHTS, QUEUED_PER_HEIGHT);
-        Self { state, signer: Signer { domain, key, validators: everybody } }
+        Self { state, signer: Signer { domain, key } }
     }
 
     /// Our own address.

@@ -1,12 +1,13 @@
 //! What a seeded schedule does to the nodes, and what a lying validator says.
 
 use alloy_primitives::B256;
+use alys_proto::chain;
 use malachite_types::{NilOrVal, SignedVote};
 
 use super::fixtures::{key, view};
 use super::simulation::{Simulation, Weather, imported};
 use crate::core::consensus::verify::sign_vote;
-use crate::core::consensus::{Aura, BlockId, Gossip};
+use crate::core::consensus::{Aura, BlockId, Evidence, Gossip, WalEntry, evidence};
 use crate::core::{Input, PegVerdict, Ticket};
 
 /// A node of a schedule dies within so many effects.
@@ -85,6 +86,28 @@ impl Simulation {
             }
         }
         panic!("not done after {seconds} s: heights {:?}", self.heights());
+    }
+
+    /// What is told is on disk.
+    pub(crate) fn assert_logged(&self, from: usize, gossip: &Gossip) {
+        let needed = match gossip {
+            Gossip::Vote(vote) => vec![WalEntry::Vote(vote.clone())],
+            Gossip::Proposal(message) => {
+                vec![WalEntry::Block(message.block.clone()), WalEntry::Proposal(message.proposal.clone())]
+            }
+            Gossip::Polka(_) | Gossip::RoundChange(_) => Vec::new(),
+        };
+        for entry in needed {
+            assert!(self.nodes[from].disk.wal.contains(&entry.encode()), "told before it was on disk: {entry:?}");
+        }
+    }
+
+    /// What a node keeps of another's lies is proof, and nobody else is accused.
+    pub(crate) fn keep(&mut self, node: usize, record: chain::Evidence) {
+        assert_eq!(Evidence::check(&record, &self.rules.spec), Ok(()), "{record:?}");
+        let is_guilty = |liar: &usize| self.rules.spec.validators[*liar].as_slice() == record.validator;
+        assert!(self.liars.iter().any(is_guilty), "an honest validator is accused: {record:?}");
+        self.nodes[node].disk.evidence.insert(evidence::key(&record), record);
     }
 
     /// What a liar sends beside what its core wants sent; true: instead.

@@ -3,6 +3,7 @@
 
 mod codec;
 mod crashes;
+mod evidence;
 mod faults;
 pub(crate) mod fixtures;
 mod imports;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use alys_blocks::{BitcoinView, Block, Certificate, Spoken, decode_payload};
 use alys_peg::Ledger;
-use alys_proto::{Height, chain};
 use alys_proto::common::{Burn, CommittedBlock};
 use alys_proto::storage::LedgerFact;
+use alys_proto::{Height, chain};
 use malachite_types::SignedVote;
 
 use super::fixtures::{EL_GENESIS, GENESIS_TIME, build, el_hash, key, rules};
-use crate::core::consensus::{Aura, Evidence, Gossip, WalEntry, evidence};
+use crate::core::consensus::{Aura, Gossip};
 use crate::core::rules::{ChainRules, Head, payload_hash};
 use crate::core::{
     Answer, Boot, Effect, Execution, HaltReason, ImportedBlock, Input, Millis, Note, PegCheck, PegVerdict, State, Ticket,
@@ -276,13 +276,7 @@ impl Simulation {
                 disk.votes_lost &= entries.is_empty();
                 disk.wal.extend(entries);
             }
-            Effect::KeepEvidence(record) => {
-                let evidence = Evidence::from_record(&record).unwrap();
-                assert!(evidence.is_proof(&self.rules.domain), "{record:?}");
-                let guilty = self.rules.spec.validators.iter().position(|id| *id == evidence.validator()).unwrap();
-                assert!(self.liars.contains(&guilty), "an honest validator is accused: {record:?}");
-                self.nodes[index].disk.evidence.insert(evidence::key(&record), *record);
-            }
+            Effect::KeepEvidence(record) => self.keep(index, *record),
             Effect::Publish(message) => self.publish(index, message),
             Effect::GetTemplate(wanted) => {
                 let mut template = build(&wanted, self.rules.spec.execution.gas_limit);
@@ -335,20 +329,6 @@ impl Simulation {
             assert_eq!(*before, said, "equivocation at {place:?}");
         }
         self.deliver(from, |_| Input::ConsensusMessage(message.clone()));
-    }
-
-    /// What is told is on disk.
-    fn assert_logged(&self, from: usize, gossip: &Gossip) {
-        let needed = match gossip {
-            Gossip::Vote(vote) => vec![WalEntry::Vote(vote.clone())],
-            Gossip::Proposal(message) => {
-                vec![WalEntry::Block(message.block.clone()), WalEntry::Proposal(message.proposal.clone())]
-            }
-            Gossip::Polka(_) | Gossip::RoundChange(_) => Vec::new(),
-        };
-        for entry in needed {
-            assert!(self.nodes[from].disk.wal.contains(&entry.encode()), "told before it was on disk: {entry:?}");
-        }
     }
 
     fn gossip_block(&mut self, from: usize, block: &CommittedBlock) {
