@@ -61,6 +61,7 @@ pub struct NetworkActor {
 struct Running {
     state: State,
     swarm: io::Swarm,
+    unfinished: io::Unfinished,
 }
 
 /// What network tells itself.
@@ -241,7 +242,8 @@ impl RoleActor for NetworkActor {
         let keys = io::load_or_create(&self.config.data_dir)?;
         let local = keys.public().to_peer_id();
         let topics = io::topics(self.spec.genesis_hash().as_slice());
-        let mut swarm = io::build(&self.config, keys, self.spec.genesis_hash().as_slice(), &topics)?;
+        let unfinished = io::Unfinished::default();
+        let mut swarm = io::build(&self.config, keys, self.spec.genesis_hash().as_slice(), &topics, &unfinished)?;
         let listening = io::listen(&mut swarm, &self.config.listen).await?;
         tracing::info!(peer_id = %local, ?listening, "network is up");
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -258,7 +260,7 @@ impl RoleActor for NetworkActor {
         }
         let sink = cx.local().clone();
         let swarm = io::Swarm::start(swarm, topics.to_vec(), move |event| sink.send(Local(LocalKind::Swarm(event))));
-        self.running = Some(Running { state, swarm });
+        self.running = Some(Running { state, swarm, unfinished });
         self.learn_head(cx.local().clone());
         cx.local().send(Local(LocalKind::Tick));
         Ok(())
@@ -346,6 +348,6 @@ impl RoleActor for NetworkActor {
 
     fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
         let running = self.running.as_ref()?;
-        Some(Box::new(Metrics::of(&running.state, self.config.bootnodes.len())))
+        Some(Box::new(Metrics::of(&running.state, &running.unfinished, self.config.bootnodes.len())))
     }
 }

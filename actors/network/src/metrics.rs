@@ -4,6 +4,7 @@ use documented::DocumentedFields;
 use serde::Serialize;
 
 use crate::core::State;
+use crate::io::Unfinished;
 
 /// What the network role shows beside the shell's metrics.
 #[derive(Clone, Copy, Debug, Default, Serialize, DocumentedFields)]
@@ -36,6 +37,10 @@ pub struct Metrics {
     flooded_total: u64,
     /// Requests that came, and answers that were read, too slowly.
     slow_total: u64,
+    /// Bytes of gossip in frames that are not whole.
+    unfinished_bytes: usize,
+    /// Streams ended because a frame of gossip was not whole in time.
+    unfinished_ended_total: u64,
     /// Ranges sent to peers.
     ranges_served_total: u64,
     /// Bans of peers, since the start.
@@ -43,7 +48,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn of(state: &State, bootnodes: usize) -> Self {
+    pub(crate) fn of(state: &State, unfinished: &Unfinished, bootnodes: usize) -> Self {
         let (peers, connected) = state.connected();
         let counters = state.counters();
         Self {
@@ -61,6 +66,8 @@ impl Metrics {
             rejected_total: counters.rejected,
             flooded_total: counters.flooded,
             slow_total: counters.slow,
+            unfinished_bytes: unfinished.bytes(),
+            unfinished_ended_total: unfinished.ended(),
             ranges_served_total: counters.ranges_served,
             bans_total: counters.bans,
         }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use alys_cluster::ActorError;
 use libp2p::allow_block_list::{self, BlockedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::upgrade::Version;
 use libp2p::gossipsub::{
     self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds, TopicHash,
     TopicScoreParams, WhitelistSubscriptionFilter,
@@ -12,11 +15,12 @@ use libp2p::gossipsub::{
 use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::request_response::{self, ProtocolSupport};
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, kad, noise, ping, tcp, yamux};
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, identify, kad, noise, ping, quic, tcp, yamux};
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{PROTOCOL, PeerCodec};
 use super::counted::Counted;
+use super::unfinished::Unfinished;
 use crate::config::Config;
 use crate::core::Topic;
 use crate::core::limits::{BAN_MILLIS, MAX_BLOCK_MESSAGE_BYTES, MAX_CONSENSUS_MESSAGE_BYTES, MAX_TRANSACTION_BYTES};
@@ -35,6 +39,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// ever more slowly.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_PATIENCE: Duration = Duration::from_secs(4);
+/// What a peer may send over QUIC before we have read it, on one stream and on all. 10 MiB/s at a tenth of a second's way.
+const QUIC_STREAM_BYTES: u32 = 1 << 20;
+const QUIC_CONNECTION_BYTES: u32 = 2 << 20;
 /// How often to look for nodes that have come.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// What one field of gossip's envelope may add to the message.
@@ -83,6 +90,7 @@ pub(crate) fn build(
     keys: Keypair,
     genesis: &[u8],
     topics: &[(Topic, IdentTopic)],
+    unfinished: &Unfinished,
 ) -> Result<Swarm<Counted<Behaviour>>, ActorError> {
     let broken = |what: &str, cause: &dyn std::fmt::Display| ActorError::Broken(format!("{what}: {cause}"));
     let behaviour = Behaviour {
@@ -105,14 +113,32 @@ pub(crate) fn build(
     };
     let swarm = SwarmBuilder::with_existing_identity(keys)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_other_transport(|keys| transport(keys, unfinished))
         .map_err(|cause| broken("noise", &cause))?
-        .with_quic()
         .with_behaviour(move |_| Counted::new(behaviour))
         .map_err(|cause| broken("swarm", &cause))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
     Ok(swarm)
+}
+
+/// TCP and QUIC, both under the bound of what is unfinished.
+fn transport(
+    keys: &Keypair,
+    unfinished: &Unfinished,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    let (over_tcp, over_quic) = (unfinished.clone(), unfinished.clone());
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keys)?)
+        .multiplex(yamux::Config::default())
+        .map(move |(peer, muxer), _| (peer, StreamMuxerBox::new(over_tcp.hold(muxer))));
+    let mut config = quic::Config::new(keys);
+    config.max_stream_data = QUIC_STREAM_BYTES;
+    config.max_connection_data = QUIC_CONNECTION_BYTES;
+    let quic =
+        quic::tokio::Transport::new(config).map(move |(peer, muxer), _| (peer, StreamMuxerBox::new(over_quic.hold(muxer))));
+    Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
 }
 
 /// Kademlia of this chain alone. It finds nodes; nobody may keep records with us.

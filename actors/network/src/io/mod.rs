@@ -6,6 +6,7 @@ mod counted;
 mod identity;
 mod listen;
 mod translate;
+mod unfinished;
 
 mod task;
 
@@ -14,3 +15,4 @@ pub(crate) use identity::load_or_create;
 pub use identity::local_peer_id;
 pub(crate) use listen::listen;
 pub(crate) use task::{Command, Event, Swarm};
+pub(crate) use unfinished::Unfinished;
