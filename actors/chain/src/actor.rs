@@ -69,6 +69,8 @@ pub enum Local {
     Pump,
     /// A miner's call.
     Asked(chain::Inbox),
+    /// Going on is of no use.
+    End(ActorError),
 }
 
 /// The chain role.
@@ -213,13 +215,14 @@ impl RoleActor for ChainActor {
     async fn local(&mut self, cx: &Cx<Self>, message: Local) -> Result<(), ActorError> {
         let message = match message {
             Local::Asked(message) => return self.handle(cx, message).await,
+            Local::End(why) => return Err(why),
             message => message,
         };
         let Some(shell) = self.shell.as_mut() else { return Ok(()) };
         match message {
             Local::Input(input) => shell.own_input(input).await,
             Local::Pump => shell.pump().await,
-            Local::Asked(_) => Ok(()),
+            Local::Asked(_) | Local::End(_) => Ok(()),
         }
     }
 

@@ -30,6 +30,8 @@ struct World {
     blocks: Vec<common::CommittedBlock>,
     facts: Vec<storage::LedgerFact>,
     wal: Vec<Vec<u8>>,
+    /// Storage has no blocks below.
+    pruned_below: u64,
     /// The engine's head.
     executed: (u64, B256),
     order: Vec<&'static str>,
@@ -84,6 +86,7 @@ fn start_around(spec: Arc<ChainSpec>, folder: tempfile::TempDir) -> World {
         blocks: Vec::new(),
         facts: Vec::new(),
         wal: Vec::new(),
+        pruned_below: 0,
         executed: (0, EL_GENESIS),
         order: Vec::new(),
         storage_fails: 0,
@@ -102,7 +105,7 @@ impl World {
         let play = async {
             while heard.len() < height {
                 tokio::select! {
-                    message = self.storage.next() => on_storage(&mut self.blocks, &mut self.facts, &mut self.wal, &mut self.storage_fails, &mut self.order, message),
+                    message = self.storage.next() => on_storage(&mut self.blocks, &mut self.facts, &mut self.wal, self.pruned_below, &mut self.storage_fails, &mut self.order, message),
                     message = self.engine.next() => on_engine(&mut self.executed, &mut self.engine_forgets, &mut self.order, message),
                     message = self.bridge.next() => on_bridge(&mut self.order, message),
                     message = self.network.next() => {
@@ -117,6 +120,24 @@ impl World {
         heard
     }
 
+    /// Plays storage, engine and bridge until chain ends because of its configuration; what it says to do.
+    async fn ends_with_advice(self) -> String {
+        let World { chain, mut storage, mut engine, mut bridge, mut blocks, mut facts, mut wal, pruned_below, .. } = self;
+        let World { mut executed, mut order, mut storage_fails, mut engine_forgets, .. } = self;
+        let finished = chain.finished();
+        tokio::pin!(finished);
+        let ended = loop {
+            tokio::select! {
+                message = storage.next() => on_storage(&mut blocks, &mut facts, &mut wal, pruned_below, &mut storage_fails, &mut order, message),
+                message = engine.next() => on_engine(&mut executed, &mut engine_forgets, &mut order, message),
+                message = bridge.next() => on_bridge(&mut order, message),
+                ended = &mut finished => break ended,
+            }
+        };
+        let Err(alys_cluster::ActorError::Configuration(advice)) = ended else { panic!("another end") };
+        advice
+    }
+
     /// The same disks under new processes. The old ones find nobody to talk to any more.
     fn restarted(self) -> Self {
         let Self { blocks, facts, wal, executed, spec, folder, .. } = self;
@@ -128,6 +149,7 @@ fn on_storage(
     blocks: &mut Vec<common::CommittedBlock>,
     facts: &mut Vec<storage::LedgerFact>,
     wal: &mut Vec<Vec<u8>>,
+    pruned_below: u64,
     fails: &mut u32,
     order: &mut Vec<&'static str>,
     message: storage::Inbox,
@@ -138,7 +160,12 @@ fn on_storage(
     };
     match message {
         storage::Inbox::GetHead(_, reply) => reply.send(head(blocks)),
-        storage::Inbox::GetCondition(_, reply) => reply.send(storage::Condition::default()),
+        storage::Inbox::GetCondition(_, reply) => {
+            reply.send(storage::Condition { pruned_below, ..storage::Condition::default() })
+        }
+        storage::Inbox::GetBlocks(wanted, reply) if wanted.from_height < pruned_below => {
+            reply.refuse(Refused::Failed(format!("block {} is pruned", wanted.from_height)));
+        }
         storage::Inbox::GetBlocks(wanted, reply) => {
             let found =
                 blocks.iter().filter(|block| block.height >= wanted.from_height).take(wanted.limit as usize).cloned().collect();
@@ -179,6 +206,9 @@ fn on_engine(executed: &mut (u64, B256), forgets: &mut bool, order: &mut Vec<&'s
     };
     match message {
         engine::Inbox::GetExecutionHead(_, reply) => reply.send(head(executed)),
+        engine::Inbox::BuildBlockRequest(request, reply) if request.parent_hash != executed.1 => {
+            reply.refuse(Refused::Failed("the parent is not executed here".into()));
+        }
         engine::Inbox::BuildBlockRequest(request, reply) => {
             order.push("build");
             let causes: Vec<Cause> = request.mints.iter().filter_map(|mint| Cause::from_key(&mint.cause)).collect();
@@ -320,17 +350,37 @@ async fn a_restarted_chain_replays_into_an_engine_that_is_behind_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_of_another_chain_stops_the_start_with_advice() {
-    let World { chain, mut storage, mut engine, mut blocks, mut facts, mut wal, mut order, _peers, .. } = start_in_test_context();
-    let (mut executed, mut storage_fails, mut engine_forgets) = ((7, B256::repeat_byte(7)), 0, false);
-    let finished = chain.finished();
-    tokio::pin!(finished);
-    let ended = loop {
-        tokio::select! {
-            message = storage.next() => on_storage(&mut blocks, &mut facts, &mut wal, &mut storage_fails, &mut order, message),
-            message = engine.next() => on_engine(&mut executed, &mut engine_forgets, &mut order, message),
-            ended = &mut finished => break ended,
-        }
-    };
-    let Err(alys_cluster::ActorError::Configuration(advice)) = ended else { panic!("it started") };
-    assert!(advice.contains("data folder"));
+    let mut world = start_in_test_context();
+    world.executed = (7, B256::repeat_byte(7));
+    assert!(world.ends_with_advice().await.contains("data folder"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_lost_blocks_which_storage_has_pruned_stops_the_start_with_advice() {
+    let mut world = start_in_test_context();
+    world.play_until(4).await;
+    let mut world = world.restarted();
+    world.pruned_below = 3;
+    // What is missing is there: it is made anew from block 3 on.
+    world.executed = (2, el_hash(&payload(&world.blocks[1])));
+    world.play_until(2).await;
+
+    let mut world = world.restarted();
+    world.pruned_below = 3;
+    world.executed = (1, el_hash(&payload(&world.blocks[0])));
+    let advice = world.ends_with_advice().await;
+    assert!(advice.contains("blocks from 3 on") && advice.contains("empty the folders"), "{advice}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_loses_them_while_chain_runs_ends_it_with_advice() {
+    let mut world = start_in_test_context();
+    world.play_until(4).await;
+    world.pruned_below = 3;
+    world.executed = (0, EL_GENESIS);
+    assert!(world.ends_with_advice().await.contains("blocks from 3 on"));
+}
+
+fn payload(block: &common::CommittedBlock) -> alloy_rpc_types_engine::ExecutionPayloadV3 {
+    alys_blocks::decode_payload(&Block::decode(&block.block).unwrap().body.payload).unwrap()
 }

@@ -163,6 +163,7 @@ impl Shell {
             return Ok(Err(format!("storage: {refused}")));
         }
         if let Err(failure) = self.engine.commit(commit.block.height, commit.el_hash).await {
+            self.engine.ensure_can_catch_up().await?;
             return Ok(Err(format!("engine: {}", failure.0)));
         }
         self.announce(commit);
@@ -211,6 +212,7 @@ impl Shell {
                 tokio::spawn(async move {
                     let (height, round) = (wanted.height, wanted.round);
                     let result = engine.build(wanted).await;
+                    end_if_lost(&engine, result.is_err(), &local).await;
                     local.send(Local::Input(Input::TemplateBuilt { height, round, result }));
                 });
             }
@@ -218,6 +220,7 @@ impl Shell {
                 let (engine, local) = (self.engine.clone(), self.local.clone());
                 tokio::spawn(async move {
                     let result = engine.execute(payload, parent_beacon_block_root).await;
+                    end_if_lost(&engine, result.is_err(), &local).await;
                     local.send(Local::Input(Input::ExecutionDone { hash, result }));
                 });
             }
@@ -312,6 +315,13 @@ impl Shell {
             Note::Equivocation(validator) => tracing::error!(%validator, "a validator signed two different things in one place"),
             Note::RoundMissed { height, round } => tracing::warn!(height, round, "the slot before was missed"),
         }
+    }
+}
+
+/// The role ends when what failed can never succeed.
+async fn end_if_lost(engine: &EngineDoor, failed: bool, local: &LocalSender<Local>) {
+    if failed && let Err(lost) = engine.ensure_can_catch_up().await {
+        local.send(Local::End(lost));
     }
 }
 

@@ -6,6 +6,7 @@
 //! | head n | away | wait |
 //! | head n | head n, same block | start |
 //! | head n | head < n | replay from storage |
+//! | head n, pruned below m | head < m - 1 | stop: nothing here makes the engine anew |
 //! | head n | head > n, or another block | stop: the two do not belong together |
 
 use std::collections::BTreeMap;
@@ -100,6 +101,7 @@ impl Loader<'_> {
             let executed = match attempt.await {
                 Ok(executed) => executed,
                 Err(EngineFailure(reason)) => {
+                    self.engine.ensure_can_catch_up().await?;
                     tracing::warn!(%reason, "waiting for the engine");
                     tokio::time::sleep(self.retry).await;
                     continue;

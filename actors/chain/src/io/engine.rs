@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use alys_blocks::{Block, FEE_SINK};
-use alys_cluster::Remote;
+use alys_cluster::{ActorError, Remote};
 use alys_peg::Withdrawal;
 use alys_proto::engine::execution_result::Status;
 use alys_proto::{Refused, common, engine, storage};
@@ -126,6 +126,22 @@ impl EngineDoor {
                 self.replay(block).await?;
             }
         }
+    }
+
+    /// After a failure: no retry helps an engine that lacks blocks which storage has pruned.
+    pub(crate) async fn ensure_can_catch_up(&self) -> Result<(), ActorError> {
+        let Ok(engine) = self.head().await else { return Ok(()) };
+        let Ok(stored) = self.storage.ask(storage::GetHead {}).await else { return Ok(()) };
+        let Ok(condition) = self.storage.ask(storage::GetCondition {}).await else { return Ok(()) };
+        let next = engine.number.saturating_add(1);
+        if next > stored.height || next >= condition.pruned_below {
+            return Ok(());
+        }
+        Err(ActorError::Configuration(format!(
+            "the engine's data end at block {} and cannot be made anew: this node keeps blocks from {} on only; put the engine's \
+             folder back, or empty the folders of storage and engine so that the node syncs again from others (docs/database.md)",
+            engine.number, condition.pruned_below
+        )))
     }
 
     async fn replay(&self, stored: &common::CommittedBlock) -> Result<(), EngineFailure> {
