@@ -206,7 +206,7 @@ fn on_engine(executed: &mut (u64, B256), forgets: &mut bool, order: &mut Vec<&'s
     };
     match message {
         engine::Inbox::GetExecutionHead(_, reply) => reply.send(head(executed)),
-        engine::Inbox::BuildBlockRequest(request, reply) if request.parent_hash != executed.1 => {
+        engine::Inbox::BuildBlockRequest(request, reply) if request.parent_hash != executed.1.as_slice() => {
             reply.refuse(Refused::Failed("the parent is not executed here".into()));
         }
         engine::Inbox::BuildBlockRequest(request, reply) => {
