@@ -5,6 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken promise is a panic")]
 
 mod fixture;
+#[path = "../../../cluster/src/mesh/frame.rs"]
+#[allow(dead_code, reason = "taken in as it is, used in part")]
+mod frame;
+#[path = "../../../cluster/src/header.rs"]
+#[allow(dead_code, unreachable_pub, reason = "taken in as it is, used in part")]
+mod header;
+mod mesh;
 mod peers;
 pub mod seeds;
 
@@ -22,15 +29,21 @@ use prost::Message;
 
 use fixture::{expected_work, spec};
 
+/// What the files of alys-cluster look for in their own crate.
+mod identity {
+    pub(crate) use alys_cluster::{Identity, Incarnation};
+}
+
 /// A promise over any bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their programs and of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("auxpow", auxpow),
     ("block", block),
     ("consensus_message", consensus_message),
     ("gossip_block", gossip_block),
+    ("mesh", mesh),
     ("mining_rpc", mining_rpc),
     ("peer_message", peer_message),
     ("peg_proof", peg_proof),
@@ -140,6 +153,11 @@ pub fn peg_proof(bytes: &[u8]) {
     }
     // The header alone, as bitcoind gives it.
     let _header: Result<bitcoin::block::Header, _> = deserialize(&message.merkle_proof);
+}
+
+/// Frames of the mesh, from a process that has a link, and the hello before.
+pub fn mesh(bytes: &[u8]) {
+    mesh::run(bytes);
 }
 
 /// A message to any role, by the number of its method; and a fact of the ledger.

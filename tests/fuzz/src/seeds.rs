@@ -24,6 +24,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         }
         "consensus_message" => spoken(),
         "gossip_block" => vec![alys_network::core::gossip::encode_block(committed())],
+        "mesh" => crate::mesh::seeds(),
         "mining_rpc" => calls(),
         "peer_message" => courses(),
         "peg_proof" => vec![deposit().encode_to_vec()],
