@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::as_conversions)]
 
 use futures::AsyncReadExt as _;
 use proptest::prelude::*;
