@@ -15,7 +15,7 @@ fn run(seed: u64, keep_log: bool) -> Simulation {
     println!("seed {seed}");
     let mut world = Simulation::new(4, 1, seed);
     world.log = keep_log.then(String::new);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         world.liars = vec![(seed / 3 % 4) as usize];
     }
     for _ in 0..FAULTS {
