@@ -44,6 +44,7 @@ async fn main() -> Outcome<()> {
 
 async fn rates(rounds: u32) -> Outcome<()> {
     let (answering, _cluster, network, _folder) = pair("answer").await?;
+    let mut all = 0u64;
     for _ in 0..rounds {
         let spent = || Ok::<_, Box<dyn Error>>([cpu(std::process::id())?, cpu(answering.0.id())?]);
         let (before, began) = (spent()?, Instant::now());
@@ -51,8 +52,12 @@ async fn rates(rounds: u32) -> Outcome<()> {
             tell(&network, BODY).await?;
         }
         // Waits behind all of them.
-        network.ask_within(PATIENCE, GetPeers {}).await?;
+        let handled: u64 = network.ask_within(PATIENCE, GetPeers {}).await?.local_peer_id.parse()?;
         let took = began.elapsed();
+        all = all.saturating_add(u64::from(TOLD));
+        if handled != all {
+            return Err(format!("{handled} of {all} were handled: a rate without the others would be no rate").into());
+        }
         let after = spent()?;
         let micros = |side: usize| {
             let spent = after.get(side).zip(before.get(side)).map(|(after, before)| after.saturating_sub(*before));
@@ -99,13 +104,21 @@ async fn tell(to: &Remote<network::Inbox>, bytes: usize) -> Outcome<()> {
 
 /// The receiving process; never returns.
 async fn answer(folder: &Path, takes: Duration) -> Outcome<()> {
-    let role = Plain::new(move |message| async move {
-        match message {
-            network::Inbox::GetPeers(_, reply) => reply.send(network::Peers::default()),
-            _ if takes.is_zero() => {}
-            _ => tokio::time::sleep(takes).await,
+    let mut handled = 0u64;
+    let role = Plain::new(move |message| {
+        let asked = match message {
+            network::Inbox::GetPeers(_, reply) => Some(reply),
+            _ => None,
+        };
+        handled = handled.saturating_add(u64::from(asked.is_none()));
+        async move {
+            match asked {
+                Some(reply) => reply.send(network::Peers { local_peer_id: handled.to_string(), ..network::Peers::default() }),
+                None if takes.is_zero() => {}
+                None => tokio::time::sleep(takes).await,
+            }
+            Ok(())
         }
-        Ok(())
     });
     let code = alys_cluster::run(&config(folder), Identity::new(Role::Network, "network"), |_cluster| Ok(role)).await;
     std::process::exit(code.into());
