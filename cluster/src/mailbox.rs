@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::config::MailboxConfig;
 use crate::inspect::{Pass, Valve};
+use crate::mesh::window::MUCH_ROOM;
 
 /// What the queue must know of a message.
 #[derive(Clone, Debug)]
@@ -101,9 +102,10 @@ impl<T> Queue<T> {
         Some((ticket, item))
     }
 
-    /// At most an eighth of either bound is used.
-    pub fn has_much_room(&self) -> bool {
-        self.depth <= self.config.capacity / 8 && self.bytes <= self.config.max_bytes / 8
+    /// At most an eighth of either bound is used when these come.
+    pub fn has_much_room(&self, messages: usize, bytes: usize) -> bool {
+        self.depth.saturating_add(messages) <= self.config.capacity / MUCH_ROOM
+            && self.bytes.saturating_add(bytes) <= self.config.max_bytes / MUCH_ROOM
     }
 
     /// Whether nothing waits.
@@ -233,10 +235,10 @@ impl<T> Shared<T> {
         turned_away
     }
 
-    /// Whether so little waits that a sender of told messages gets its credit back before they are handled: it then has an
-    /// eighth of the mailbox and a whole window under way or waiting, and still does not fill it alone.
-    pub(crate) fn has_much_room(&self) -> bool {
-        self.lock().has_much_room()
+    /// Whether so little waits that the sender of these told messages gets its credit back before they are handled: it then
+    /// has an eighth of the mailbox and a whole window under way or waiting, and still does not overfill it alone.
+    pub(crate) fn has_much_room(&self, messages: usize, bytes: usize) -> bool {
+        self.lock().has_much_room(messages, bytes)
     }
 
     /// Waits for the next message that the valve lets pass. Cancel safe: a message is taken only when this returns.

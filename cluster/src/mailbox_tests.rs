@@ -64,13 +64,12 @@ fn memory_is_bounded_even_for_what_is_never_dropped() {
 fn there_is_much_room_below_an_eighth_of_either_bound() {
     let mut queue = Queue::new(MailboxConfig { capacity: 16, max_bytes: 10_000 });
     for item in 0..3 {
-        assert!(queue.has_much_room(), "{item} of 16 wait");
+        assert_eq!(queue.has_much_room(1, 100), item < 2, "{item} of 16 wait");
         queue.push(ticket("a", Lane::Normal, BackpressureStrategy::Reject), item);
     }
-    assert!(!queue.has_much_room(), "three of 16 wait");
     queue.take();
     queue.take();
-    assert!(queue.has_much_room());
+    assert!(queue.has_much_room(1, 1_150) && !queue.has_much_room(2, 200) && !queue.has_much_room(1, 1_151));
     queue.push(Ticket { bytes: 1_200, ..ticket("large", Lane::Normal, BackpressureStrategy::Reject) }, 4);
-    assert!(!queue.has_much_room(), "1,300 of 10,000 bytes wait");
+    assert!(!queue.has_much_room(0, 0), "1,300 of 10,000 bytes wait");
 }

@@ -64,8 +64,11 @@ pub(crate) enum Item<L> {
     Local(L),
 }
 
+/// Requests that came together, in their order. They are made as they are taken: no list of them is ever kept.
+pub(crate) type Arrivals<'r, 'a> = &'r mut (dyn Iterator<Item = Incoming<'a>> + 'r);
+
 /// Takes requests in that came together.
-pub(crate) type Deliver = Arc<dyn for<'a> Fn(Vec<Incoming<'a>>) + Send + Sync>;
+pub(crate) type Deliver = Arc<dyn for<'r, 'a> Fn(Arrivals<'r, 'a>) + Send + Sync>;
 
 /// The two ways into a process. Closed until the role opens them.
 #[derive(Default)]
@@ -76,12 +79,12 @@ pub(crate) struct Doors {
 
 impl Doors {
     /// To the role's mailbox.
-    pub(crate) fn enter(&self, incoming: Vec<Incoming<'_>>) {
+    pub(crate) fn enter(&self, incoming: Arrivals<'_, '_>) {
         Self::through(&self.role, incoming);
     }
 
     /// To the inspector.
-    pub(crate) fn inspect(&self, incoming: Vec<Incoming<'_>>) {
+    pub(crate) fn inspect(&self, incoming: Arrivals<'_, '_>) {
         Self::through(&self.inspector, incoming);
     }
 
@@ -94,12 +97,12 @@ impl Doors {
         let _first = self.inspector.set(deliver);
     }
 
-    fn through(door: &OnceLock<Deliver>, incoming: Vec<Incoming<'_>>) {
+    fn through(door: &OnceLock<Deliver>, incoming: Arrivals<'_, '_>) {
         match door.get() {
             Some(deliver) => deliver(incoming),
             None => {
                 let closed = || Refused::NotReady("it takes no messages yet".into());
-                incoming.into_iter().for_each(|one| one.answer.refuse(closed()));
+                incoming.for_each(|one| one.answer.refuse(closed()));
             }
         }
     }
@@ -158,10 +161,11 @@ struct Known {
 }
 
 /// Puts messages into the mailbox in their order, or refuses each with a typed answer.
-pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incoming: Vec<Incoming<'_>>) {
-    let arrived = Instant::now();
+pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incoming: Arrivals<'_, '_>) {
     let mut known = None;
-    let (mut contents, mut answers) = (Vec::with_capacity(incoming.len()), Vec::with_capacity(incoming.len()));
+    // No more than come: what waits keeps this room.
+    let most = incoming.size_hint().1.unwrap_or(1);
+    let (mut contents, mut answers) = (Vec::with_capacity(most), Vec::with_capacity(most));
     for one in incoming {
         if let Some((content, answer)) = gate.check::<I>(one, &mut known) {
             gate.taps.pass(Message::of(&content), &Passing::Arrived);
@@ -169,7 +173,11 @@ pub(crate) fn admit<I: Inbox, L>(gate: &Gate, mailbox: &Shared<Item<L>>, incomin
             answers.push(answer);
         }
     }
-    if mailbox.has_much_room() {
+    if contents.is_empty() {
+        return;
+    }
+    let arrived = Instant::now();
+    if mailbox.has_much_room(contents.len(), contents.iter().map(|content| content.body.len()).sum()) {
         answers.iter().for_each(Answer::settle);
     }
     let envelopes = Packed::all(contents).zip(answers).map(|(content, answer)| {

@@ -1,5 +1,6 @@
 //! A role as others see it: an address that follows restarts, with a deadline on every question.
 
+use std::iter::{Once, once};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -134,11 +135,11 @@ impl<I: Inbox> Remote<I> {
                 peer.channel(M::LANE).tell(&stamp, M::NAME, length, put_body)
             }
             To::Instance(Target::Own(_, doors)) => {
-                doors.enter(self.incoming(stamp, M::NAME, message.encode_to_vec(), Answer::Told(None)));
+                doors.enter(&mut self.incoming(stamp, M::NAME, message.encode_to_vec(), Answer::Told(None)));
                 Ok(())
             }
             To::Probe(deliver) => {
-                deliver(self.incoming(stamp, M::NAME, message.encode_to_vec(), Answer::Told(None)));
+                deliver(&mut self.incoming(stamp, M::NAME, message.encode_to_vec(), Answer::Told(None)));
                 Ok(())
             }
         }
@@ -156,13 +157,13 @@ impl<I: Inbox> Remote<I> {
         let (sender, answer) = tokio::sync::oneshot::channel();
         // A dropped receiver means that the asker stopped waiting.
         let port = Box::new(move |answer| drop(sender.send(encode_answer(answer))));
-        deliver(self.incoming(*stamp, name, body, Answer::Asked(port)));
+        deliver(&mut self.incoming(*stamp, name, body, Answer::Asked(port)));
         let gone = || Refused::Unreachable(format!("{} went away while {name} was under way", I::SERVICE));
         answer.await.map(Bytes::from).map_err(|_closed| gone())
     }
 
-    fn incoming<'a>(&self, stamp: Stamp, name: &'a str, body: Vec<u8>, answer: Answer) -> Vec<Incoming<'a>> {
-        vec![Incoming { name, header: Header::new(&self.from.identity, stamp), body: body.into(), answer }]
+    fn incoming<'a>(&self, stamp: Stamp, name: &'a str, body: Vec<u8>, answer: Answer) -> Once<Incoming<'a>> {
+        once(Incoming { name, header: Header::new(&self.from.identity, stamp), body: body.into(), answer })
     }
 }
 

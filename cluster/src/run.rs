@@ -237,7 +237,7 @@ async fn connect(
     doors: &Arc<Doors>,
     hidden: bool,
 ) -> Result<(Cluster, JoinedFiles), ActorError> {
-    let links = Links::new(identity.clone());
+    let links = Links::new(identity.clone(), &config.mailbox);
     let registry = Registry::start(links.clone(), doors.clone())
         .await
         .map_err(|cause| ActorError::Broken(format!("cannot start the registry: {cause}")))?;

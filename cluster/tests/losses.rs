@@ -12,8 +12,8 @@ use common::{Http, PATIENCE, cluster_config, folder};
 
 /// The port of the probes; without it the process is the one who is told.
 const PROBES: &str = "ALYS_TEST_PROBES";
-/// Told messages that may be under way to one peer, as `mesh/outbox.rs` says.
-const WINDOW: u32 = 512;
+/// Told messages that may be under way to a peer with a mailbox of the usual capacity, as `mesh/window.rs` says.
+const WINDOW: u32 = 875;
 
 /// Tells sync what it is asked to tell. Sync takes nothing from storage, so all of it comes back.
 async fn tell(sync: Remote<sync::Inbox>, message: storage::Inbox) -> Result<(), ActorError> {

@@ -232,6 +232,7 @@ async fn goes_on(folder: &std::path::Path, schema: u32) -> bool {
         started_unix_millis: identity.started_millis,
         link: 1,
         stream: 0,
+        told_window: 0,
     };
     let bytes = hello.encode_to_vec();
     stream.write_u32(u32::try_from(bytes.len()).unwrap()).await.unwrap();

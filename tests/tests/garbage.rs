@@ -189,6 +189,7 @@ fn hello(stream: Stream) -> Vec<u8> {
         started_unix_millis: 1,
         link: 7,
         stream: stream.into(),
+        told_window: 0,
     };
     hello.encode_to_vec()
 }

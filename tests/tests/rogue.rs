@@ -210,6 +210,7 @@ fn hello(role: Role, number: u8) -> Hello {
         started_unix_millis: 1,
         link: number.into(),
         stream: Stream::Control.into(),
+        told_window: 0,
     }
 }
 

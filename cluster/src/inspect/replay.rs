@@ -2,6 +2,7 @@
 //! header; the next one comes when it is answered, or at once when nobody waited for an answer. To storage it comes under a
 //! lease of its sender on the replay's own database: see [`super::replay_lease`].
 
+use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,14 +55,14 @@ pub(super) struct Entry<'a>(pub(super) &'a Deliver);
 
 impl Entry<'_> {
     fn tell(&self, name: &str, header: Header, body: Vec<u8>) {
-        (self.0)(vec![Incoming { name, header, body: body.into(), answer: Answer::Told(None) }]);
+        (self.0)(&mut once(Incoming { name, header, body: body.into(), answer: Answer::Told(None) }));
     }
 
     pub(super) async fn ask(&self, name: &str, header: Header, body: Vec<u8>) -> Result<Vec<u8>, Refused> {
         let (sender, answer) = oneshot::channel();
         // A dropped receiver has stopped waiting.
         let answered = Answer::Asked(Box::new(move |answer| drop(sender.send(answer))));
-        (self.0)(vec![Incoming { name, header, body: body.into(), answer: answered }]);
+        (self.0)(&mut once(Incoming { name, header, body: body.into(), answer: answered }));
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_dropped)) => Err(Refused::NotReady("the role ended".into())),
@@ -103,8 +104,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_message_arrives_as_it_did_and_its_answer_is_told() {
-        let enter: Deliver = Arc::new(|mut incoming| {
-            let Some(incoming) = incoming.pop() else { return };
+        let enter: Deliver = Arc::new(|incoming| {
+            let Some(incoming) = incoming.next() else { return };
             assert_eq!((incoming.header.sender, incoming.header.epoch()), (Role::Chain, 5));
             assert_eq!(incoming.body.as_ref(), [7]);
             if let Answer::Asked(port) = incoming.answer {

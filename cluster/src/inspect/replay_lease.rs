@@ -95,8 +95,8 @@ mod tests {
     fn storage() -> (Deliver, Arc<Mutex<u32>>) {
         let (record, asked) = (Mutex::new((Incarnation(1).to_bytes(), 3u64)), Arc::new(Mutex::new(0)));
         let count = asked.clone();
-        let enter: Deliver = Arc::new(move |mut incoming| {
-            let incoming = incoming.pop().unwrap();
+        let enter: Deliver = Arc::new(move |incoming| {
+            let incoming = incoming.next().unwrap();
             assert_eq!((incoming.name, incoming.header.epoch()), ("AcquireLease", 0));
             *count.lock().unwrap() += 1;
             let request = AcquireLease::decode(incoming.body.as_ref()).unwrap();

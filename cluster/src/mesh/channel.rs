@@ -17,9 +17,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use super::frame::{self, Frame, Manner, Request};
-use super::outbox::{Full, Outbox, Segments, WINDOW};
+use super::frame::{self, Frame, Manner, Part, Request};
+use super::outbox::{Full, Outbox, Segments};
 use super::room::{Place, Room};
+use super::window::Windows;
 use crate::header::Stamp;
 
 /// One read takes so much: two system calls a message without it. Messages that wait in the mailbox are parts of what was
@@ -28,13 +29,10 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// So many frames of what was read are handed on together: few enough to stay in the nearest cache on their way, and that
 /// whoever handles them begins before the last is there.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 128;
 
 /// With less room than this a new buffer is begun.
 const LEAST_ROOM: usize = READ_BYTES / 4;
-
-/// Credit is returned in portions, so that it costs one frame for many messages.
-const CREDIT_PORTION: u32 = WINDOW / 2;
 
 /// Questions of lane bulk that one sender may have under way: the window through which large ranges are pulled.
 const BULK_WINDOW: usize = 16;
@@ -45,6 +43,8 @@ pub(crate) struct Channel {
     written: Notify,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
     owed: AtomicU32,
+    /// So much is returned at once.
+    portion: u32,
     window: Option<Arc<Semaphore>>,
     losses: Arc<Losses>,
     room: Room,
@@ -52,7 +52,6 @@ pub(crate) struct Channel {
 }
 
 /// What waits to be written, and who writes it.
-#[derive(Default)]
 struct Desk {
     outbox: Outbox,
     /// Stands here while there is nothing to write, unless the task of the stream is about to look anyway: one that wakes
@@ -151,22 +150,26 @@ impl Answering {
     }
 }
 
+/// Requests that came together, in their order, read as they are taken.
+pub(crate) type Requests<'r, 'a> = &'r mut (dyn Iterator<Item = (Request<'a>, Origin)> + 'r);
+
 /// What arrives goes here.
 pub(crate) trait Door: Send + Sync + 'static {
-    /// Requests that came together, in their order.
-    fn requests(&self, requests: Vec<(Request<'_>, Origin)>);
+    /// Takes them all.
+    fn requests(&self, requests: Requests<'_, '_>);
     /// Anything at all: the peer lives.
     fn heard(&self);
 }
 
 impl Channel {
     /// A stream that is not connected yet; what is sent already waits.
-    pub(crate) fn new(bulk: bool, losses: Arc<Losses>, room: Room) -> Arc<Self> {
+    pub(crate) fn new(bulk: bool, windows: Windows, losses: Arc<Losses>, room: Room) -> Arc<Self> {
         Arc::new(Self {
-            desk: Mutex::default(),
+            desk: Mutex::new(Desk { outbox: Outbox::new(windows.out), sleeper: None, writing: false }),
             written: Notify::new(),
             waiting: Mutex::default(),
             owed: AtomicU32::new(0),
+            portion: windows.portion(),
             window: bulk.then(|| Arc::new(Semaphore::new(BULK_WINDOW))),
             losses,
             room,
@@ -247,7 +250,7 @@ impl Channel {
     pub(crate) fn end(&self) {
         self.gone.store(true, Ordering::Release);
         self.waiting().clear();
-        let lost = std::mem::take(&mut self.desk().outbox).left();
+        let lost = self.desk().outbox.clear();
         self.losses.cut_off.fetch_add(lost, Ordering::Relaxed);
         self.written.notify_waiters();
     }
@@ -300,8 +303,8 @@ impl Channel {
             self.desk().sleeper = None;
             let (end, begun) = frame::whole(&buffer).map_err(|length| self.foul(&format!("a frame of {length} bytes")))?;
             if end > 0 {
-                for (part, told) in frame::parts(buffer.split_to(end).freeze(), TOGETHER) {
-                    self.arrive(&part, told, door)?;
+                for part in frame::parts(buffer.split_to(end).freeze(), TOGETHER) {
+                    self.arrive(&part, door)?;
                 }
                 place = None;
             }
@@ -315,36 +318,34 @@ impl Channel {
         }
     }
 
-    /// Takes in what came together, so many told messages among it.
-    fn arrive(self: &Arc<Self>, part: &Bytes, told: u32, door: &dyn Door) -> io::Result<()> {
-        let portion = Arc::new(Portion { channel: self.clone(), messages: told, returned: AtomicBool::new(false) });
-        let mut requests = Vec::with_capacity(TOGETHER);
-        for frame in frame::frames(part) {
-            match frame.map_err(|malformed| self.foul(&malformed.to_string()))? {
-                Frame::Request(request) => {
-                    let sequence = request.stamp.sequence;
-                    let origin = match request.manner {
-                        Manner::Tell => Origin::Told(Credit { portion: portion.clone(), sequence }),
-                        Manner::Ask | Manner::Inspect | Manner::Post => {
-                            Origin::Asked(Answering { channel: self.clone(), sequence })
-                        }
-                    };
-                    requests.push((request, origin));
-                }
-                other => self.take(other),
+    /// Takes in what came together.
+    fn arrive(self: &Arc<Self>, part: &Part, door: &dyn Door) -> io::Result<()> {
+        let portion = Arc::new(Portion { channel: self.clone(), messages: part.told, returned: AtomicBool::new(false) });
+        let mut malformed = None;
+        let frames = frame::frames(&part.bytes).take(part.frames);
+        let frames = frames.map_while(|frame| frame.map_err(|found| malformed = Some(found)).ok());
+        let mut requests = frames.filter_map(|frame| match frame {
+            Frame::Request(request) => {
+                let sequence = request.stamp.sequence;
+                let origin = match request.manner {
+                    Manner::Tell => Origin::Told(Credit { portion: portion.clone(), sequence }),
+                    Manner::Ask | Manner::Inspect | Manner::Post => Origin::Asked(Answering { channel: self.clone(), sequence }),
+                };
+                Some((request, origin))
             }
-        }
-        drop(portion);
-        if !requests.is_empty() {
-            door.requests(requests);
-        }
-        Ok(())
+            other => {
+                self.take(other);
+                None
+            }
+        });
+        door.requests(&mut requests);
+        malformed.map_or(Ok(()), |found| Err(self.foul(&found.to_string())))
     }
 
     /// So many told messages of the peer have left the mailbox.
     fn owe(&self, messages: u32) {
         let owed = self.owed.fetch_add(messages, Ordering::AcqRel).saturating_add(messages);
-        if owed >= CREDIT_PORTION {
+        if owed >= self.portion {
             let portion = self.owed.swap(0, Ordering::AcqRel);
             if portion > 0 {
                 self.at_once(&frame::encode_credit(portion));

@@ -105,19 +105,27 @@ pub(crate) fn whole(bytes: &[u8]) -> Result<(usize, usize), usize> {
     Ok((end, 0))
 }
 
-/// Bytes that hold only whole frames in parts of at most so many frames, and how many of these are told. Each part counts by
-/// itself who still needs it: when the frames of one are let go, nobody waits for who makes or lets go those of another.
-pub(crate) fn parts(mut chunk: Bytes, most: usize) -> impl Iterator<Item = (Bytes, u32)> {
+/// Frames that came together.
+pub(crate) struct Part {
+    pub(crate) bytes: Bytes,
+    pub(crate) frames: usize,
+    /// So many of them are told.
+    pub(crate) told: u32,
+}
+
+/// Bytes that hold only whole frames in parts of at most so many frames. Each part counts by itself who still needs it: when
+/// the frames of one are let go, nobody waits for who makes or lets go those of another.
+pub(crate) fn parts(mut chunk: Bytes, most: usize) -> impl Iterator<Item = Part> {
     std::iter::from_fn(move || {
-        let (mut end, mut told) = (0usize, 0u32);
+        let (mut end, mut frames, mut told) = (0usize, 0usize, 0u32);
         for _ in 0..most {
             let Some((length, [kind, ..])) = chunk.get(end..).and_then(|rest| rest.split_first_chunk::<PREFIX>()) else { break };
-            told = told.saturating_add(u32::from(*kind == TELL));
+            (frames, told) = (frames.saturating_add(1), told.saturating_add(u32::from(*kind == TELL)));
             end = end.saturating_add(PREFIX).saturating_add(usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX));
         }
         // A frame of no bytes at the very end has no kind, and is found malformed.
         let end = if end == 0 { chunk.len() } else { end.min(chunk.len()) };
-        (end > 0).then(|| (Bytes::from_owner(chunk.split_to(end)), told))
+        (end > 0).then(|| Part { bytes: Bytes::from_owner(chunk.split_to(end)), frames: frames.max(1), told })
     })
 }
 
@@ -312,11 +320,11 @@ mod tests {
             }
             let chunk = chunk.freeze();
             let mut expected = frames(&chunk);
-            for (part, told) in parts(chunk.clone(), most) {
-                let found: Vec<_> = frames(&part).collect();
-                prop_assert!(!found.is_empty() && found.len() <= most);
+            for part in parts(chunk.clone(), most) {
+                let found: Vec<_> = frames(&part.bytes).collect();
+                prop_assert!(!found.is_empty() && found.len() <= most && found.len() == part.frames);
                 let is_told = |frame: &&Result<_, _>| matches!(frame, Ok(Frame::Request(Request { manner: Manner::Tell, .. })));
-                prop_assert_eq!(found.iter().filter(is_told).count(), usize::try_from(told).unwrap());
+                prop_assert_eq!(found.iter().filter(is_told).count(), usize::try_from(part.told).unwrap());
                 prop_assert_eq!(expected.by_ref().take(found.len()).collect::<Vec<_>>(), found);
             }
             prop_assert_eq!(expected.next(), None);

@@ -63,9 +63,9 @@ where
 {
     let link = rand::random();
     let mut wire = connect().await?;
-    let identity = within(greet(mesh, &mut wire, link, hello::Stream::Control)).await?.0;
+    let (identity, hello) = within(greet(mesh, &mut wire, link, hello::Stream::Control)).await?;
     let incarnation = identity.incarnation;
-    let Some(peer) = mesh.links.claim(identity, link, true, wire.transport) else {
+    let Some(peer) = mesh.links.claim(identity, link, true, wire.transport, hello.told_window) else {
         return Ok(Dialed::Had(incarnation));
     };
     let made = async {
@@ -120,7 +120,7 @@ async fn take<S: Stream>(mesh: &Mesh, mut wire: Wire<S>) -> io::Result<()> {
     let stream = hello::Stream::try_from(hello.stream).map_err(|_| refused("it wants an unknown stream"))?;
     let incarnation = identity.incarnation;
     let peer = match stream {
-        hello::Stream::Control => mesh.links.claim(identity, hello.link, false, wire.transport),
+        hello::Stream::Control => mesh.links.claim(identity, hello.link, false, wire.transport, hello.told_window),
         _ => mesh.links.begun(incarnation, hello.link),
     };
     let peer = peer.ok_or_else(|| refused("another link to it stands"))?;
@@ -177,6 +177,7 @@ async fn greet<S: Stream>(mesh: &Mesh, wire: &mut Wire<S>, link: u64, kind: hell
         started_unix_millis: own.started_millis,
         link,
         stream: kind.into(),
+        told_window: mesh.links.told_window,
     };
     let hello = exchange(&mut wire.stream, &ours.encode_to_vec()).await?;
     if hello.cluster_id != mesh.cluster_id {
@@ -240,6 +241,8 @@ mod tests {
             started_unix_millis: 1_764_000_000_000,
             link: 0x1122_3344_5566_7788,
             stream: hello::Stream::Bulk.into(),
+            // Released programs say none.
+            told_window: 0,
         }
     }
 

@@ -23,6 +23,8 @@ use super::channel::{Channel, Losses};
 use super::pulse::Pulse;
 use super::refusals::Refusals;
 use super::room::Rooms;
+use super::window::{self, Windows};
+use crate::config::MailboxConfig;
 use crate::identity::{Identity, Incarnation};
 
 /// Peers that one process may be linked to: a large cluster has a few dozen.
@@ -160,6 +162,8 @@ impl Peer {
 #[derive(Clone)]
 pub(crate) struct Links {
     own: Identity,
+    /// What our hellos say: told messages that a peer may have under way.
+    pub(super) told_window: u32,
     table: Arc<Mutex<BTreeMap<Incarnation, Arc<Peer>>>>,
     changed: watch::Sender<u64>,
     losses: Arc<Losses>,
@@ -169,9 +173,11 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(own: Identity) -> Self {
+    /// Of a process with such a mailbox.
+    pub(crate) fn new(own: Identity, mailbox: &MailboxConfig) -> Self {
         Self {
             own,
+            told_window: window::of_mailbox(mailbox),
             table: Arc::default(),
             changed: watch::Sender::new(0),
             losses: Arc::default(),
@@ -186,7 +192,15 @@ impl Links {
     }
 
     /// Claims the link to a peer; `None` when another one stays. See the table above.
-    pub(crate) fn claim(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Option<Arc<Peer>> {
+    /// `told_window`: of its hello.
+    pub(crate) fn claim(
+        &self,
+        identity: Identity,
+        link: u64,
+        dialed: bool,
+        transport: &'static str,
+        told_window: u32,
+    ) -> Option<Arc<Peer>> {
         let younger = |peer: &Identity| (self.own.started_millis, self.own.incarnation) > (peer.started_millis, peer.incarnation);
         let (peer, before) = {
             let mut table = self.lock();
@@ -198,7 +212,7 @@ impl Links {
                 tracing::warn!(most = MOST_LINKS, "refused a link: there are too many");
                 return None;
             }
-            let peer = self.peer(identity, link, dialed, transport);
+            let peer = self.peer(identity, link, dialed, transport, Windows::new(self.told_window, told_window));
             table.insert(peer.identity.incarnation, peer.clone());
             (peer, before)
         };
@@ -208,9 +222,9 @@ impl Links {
         Some(peer)
     }
 
-    fn peer(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str) -> Arc<Peer> {
+    fn peer(&self, identity: Identity, link: u64, dialed: bool, transport: &'static str, windows: Windows) -> Arc<Peer> {
         let room = self.rooms.of(identity.role);
-        let channel = |bulk| Channel::new(bulk, self.losses.clone(), room.clone());
+        let channel = |bulk| Channel::new(bulk, windows, self.losses.clone(), room.clone());
         let began = Instant::now();
         Arc::new(Peer {
             identity,
@@ -314,12 +328,12 @@ mod tests {
 
     #[test]
     fn one_link_a_pair_whoever_dials() {
-        let links = Links::new(identity(10));
+        let links = Links::new(identity(10), &MailboxConfig::default());
         let (elder, younger) = (identity(5), identity(15));
         for peer in [&elder, &younger] {
-            let dialed = links.claim(peer.clone(), 1, true, "unix").unwrap();
-            assert!(links.claim(peer.clone(), 2, true, "unix").is_none(), "there is one");
-            let accepted = links.claim(peer.clone(), 3, false, "unix");
+            let dialed = links.claim(peer.clone(), 1, true, "unix", 0).unwrap();
+            assert!(links.claim(peer.clone(), 2, true, "unix", 0).is_none(), "there is one");
+            let accepted = links.claim(peer.clone(), 3, false, "unix", 0);
             // Both dialed at once: the link of whoever started later stays, and both ends judge alike.
             assert_eq!(accepted.is_some(), peer.started_millis > 10);
             assert_eq!(dialed.ended.is_cancelled(), peer.started_millis > 10);
@@ -328,25 +342,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_link_takes_no_message_and_lingers_for_what_is_on_its_way() {
-        let links = Links::new(identity(10));
+        let links = Links::new(identity(10), &MailboxConfig::default());
         let peer = identity(15);
-        let closed = links.claim(peer.clone(), 1, false, "unix").unwrap();
+        let closed = links.claim(peer.clone(), 1, false, "unix", 0).unwrap();
         closed.complete();
         closed.close("closed");
         assert!(!closed.is_open() && links.get(peer.incarnation).is_none(), "it is still routed to");
         assert!(!closed.ended.is_cancelled(), "answers that are on their way are cut off");
-        assert!(links.claim(peer, 2, true, "unix").is_some(), "it is in the way of the next link");
+        assert!(links.claim(peer, 2, true, "unix", 0).is_some(), "it is in the way of the next link");
         tokio::time::timeout(LINGER * 10, closed.ended.cancelled()).await.unwrap();
         assert!([false, false, true] == [(); 3].map(|()| closed.is_last_lane()), "the third lane is the last");
     }
 
     #[test]
     fn a_half_open_link_does_not_lock_its_peer_out() {
-        let links = Links::new(identity(10));
+        let links = Links::new(identity(10), &MailboxConfig::default());
         let peer = identity(15);
-        let half_open = links.claim(peer.clone(), 1, false, "tls").unwrap();
+        let half_open = links.claim(peer.clone(), 1, false, "tls", 0).unwrap();
         half_open.complete();
-        let again = links.claim(peer.clone(), 2, false, "tls").unwrap();
+        let again = links.claim(peer.clone(), 2, false, "tls", 0).unwrap();
         assert!(half_open.ended.is_cancelled(), "its peer dialed again, so it is dead there");
         again.complete();
         assert_eq!(links.get(peer.incarnation).unwrap().link, 2);

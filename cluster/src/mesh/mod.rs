@@ -33,6 +33,7 @@ mod tls;
 mod unix;
 #[cfg(test)]
 mod vectors;
+pub(crate) mod window;
 
 use std::io;
 use std::sync::Arc;

@@ -7,17 +7,13 @@
 //! | told request | used up | waits, and every later request behind it |
 //! | request | above the bound in bytes | refused as busy |
 //!
-//! Credit is what keeps a slow receiver from growing either side: at most [`WINDOW`] told messages of one sender are
-//! under way or in the receiver's mailbox, beside an eighth of the mailbox whose credit is returned when they come.
+//! Credit is what keeps a slow receiver from growing either side: at most a window of told messages of one sender are under
+//! way or in the receiver's mailbox (`window.rs`), beside an eighth of the mailbox whose credit is returned when they come.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, BytesMut};
-
-/// Told messages of one sender that may be under way: half of a mailbox of the usual capacity, so that one sender alone never
-/// overflows it, and enough for millions a second on a link with a round trip of 100 µs.
-pub(crate) const WINDOW: u32 = 512;
 
 /// Bytes that may wait for one peer on one stream: one message of the largest size and as much again.
 const MAX_BYTES: usize = 48 * 1024 * 1024;
@@ -39,6 +35,7 @@ pub(crate) struct Outbox {
     waiting: Segments,
     /// Of each told frame that waits: its bytes and those of what was asked behind it. The first that waits is a told one.
     groups: VecDeque<usize>,
+    window: u32,
     credit: u32,
 }
 
@@ -46,13 +43,13 @@ pub(crate) struct Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-impl Default for Outbox {
-    fn default() -> Self {
-        Self { ready: Segments::default(), waiting: Segments::default(), groups: VecDeque::new(), credit: WINDOW }
-    }
-}
-
 impl Outbox {
+    /// To a peer that may be told so many messages before it returns credit.
+    pub(crate) fn new(window: u32) -> Self {
+        let (ready, waiting) = (Segments::default(), Segments::default());
+        Self { ready, waiting, groups: VecDeque::new(), window, credit: window }
+    }
+
     /// Queues a request of so many bytes, which `put` appends.
     pub(crate) fn request(&mut self, told: bool, bytes: usize, put: impl FnOnce(&mut BytesMut)) -> Result<(), Full> {
         if self.bytes() > 0 && self.bytes().saturating_add(bytes) > MAX_BYTES {
@@ -78,7 +75,7 @@ impl Outbox {
     /// The receiver has room for so many told messages more.
     pub(crate) fn grant(&mut self, messages: u32) {
         // More than was ever sent would be a peer's fault; the window bounds what it can gain by it.
-        self.credit = self.credit.saturating_add(messages).min(WINDOW);
+        self.credit = self.credit.saturating_add(messages).min(self.window);
         let mut bytes = 0usize;
         while !self.groups.is_empty() && self.pays(true) {
             bytes = bytes.saturating_add(self.groups.pop_front().unwrap_or_default());
@@ -101,9 +98,10 @@ impl Outbox {
         self.ready.bytes.saturating_add(self.waiting.bytes)
     }
 
-    /// Told messages that still wait.
-    pub(crate) fn left(&self) -> u64 {
-        u64::try_from(self.groups.len()).unwrap_or(u64::MAX)
+    /// Empties it; how many told messages still waited for credit.
+    pub(crate) fn clear(&mut self) -> u64 {
+        let left = std::mem::replace(self, Self::new(self.window)).groups.len();
+        u64::try_from(left).unwrap_or(u64::MAX)
     }
 
     const fn pays(&mut self, told: bool) -> bool {
@@ -195,6 +193,8 @@ mod tests {
 
     use super::*;
 
+    const WINDOW: u32 = 512;
+
     fn put(outbox: &mut Outbox, told: bool, frame: &[u8]) -> Result<(), Full> {
         outbox.request(told, frame.len(), |out| out.extend_from_slice(frame))
     }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn spent() -> Outbox {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(WINDOW);
         for _ in 0..WINDOW {
             put(&mut outbox, true, b"t").unwrap();
         }
@@ -230,11 +230,11 @@ mod tests {
         put(&mut outbox, false, b"22").unwrap();
         put(&mut outbox, true, b"3").unwrap();
         outbox.at_once(b"a");
-        assert_eq!((take(&mut outbox), outbox.left()), (b"a".to_vec(), 2));
+        assert_eq!((take(&mut outbox), outbox.groups.len()), (b"a".to_vec(), 2));
         outbox.grant(1);
         assert_eq!(take(&mut outbox), b"122");
         outbox.grant(5);
-        assert_eq!((take(&mut outbox), outbox.left()), (b"3".to_vec(), 0));
+        assert_eq!((take(&mut outbox), outbox.groups.len()), (b"3".to_vec(), 0));
         assert_eq!((outbox.bytes(), outbox.credit), (0, 4));
     }
 
@@ -264,7 +264,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!((outbox.bytes(), outbox.left()), (0, 0));
+        assert_eq!((outbox.bytes(), outbox.groups.len()), (0, 0));
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_grant_itself_a_larger_window() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(WINDOW);
         outbox.grant(u32::MAX);
         assert_eq!(outbox.credit, WINDOW);
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use alys_proto::Lane;
 
 use super::Mesh;
-use super::channel::{Door, Origin};
+use super::channel::{Door, Origin, Requests};
 use super::frame::{Manner, Request, encode_ping};
 use super::hello::Stream;
 use super::link::Peer;
@@ -98,9 +98,8 @@ struct Hall {
 }
 
 impl Door for Hall {
-    fn requests(&self, requests: Vec<(Request<'_>, Origin)>) {
-        let mut for_role = Vec::with_capacity(requests.len());
-        for (Request { manner, stamp, name, body }, origin) in requests {
+    fn requests(&self, requests: Requests<'_, '_>) {
+        let mut for_role = requests.filter_map(|(Request { manner, stamp, name, body }, origin)| {
             let header = Header::new(&self.peer.identity, stamp);
             let answer = match origin {
                 Origin::Told(credit) => Answer::Told(Some(credit)),
@@ -108,11 +107,14 @@ impl Door for Hall {
             };
             let incoming = Incoming { name, header, body, answer };
             match manner {
-                Manner::Inspect => self.doors.inspect(vec![incoming]),
-                Manner::Tell | Manner::Ask | Manner::Post => for_role.push(incoming),
+                Manner::Inspect => {
+                    self.doors.inspect(&mut std::iter::once(incoming));
+                    None
+                }
+                Manner::Tell | Manner::Ask | Manner::Post => Some(incoming),
             }
-        }
-        self.doors.enter(for_role);
+        });
+        self.doors.enter(&mut for_role);
     }
 
     fn heard(&self) {
