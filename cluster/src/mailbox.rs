@@ -8,6 +8,10 @@
 //! | any | `Coalesce` | replaces a queued one of the same name, else as `Reject` |
 //! | above capacity, below bytes | `NeverDrop` | queued: its sender bounds it |
 //! | above bytes | any | refused as busy |
+//!
+//! The executor takes a lock for a run of messages, not for each: [`Queue::lend`] puts those that come next into its hand. They
+//! wait there as much as in the queue, so whatever must see or change what waits calls them back first ([`Shared::lock`]): an
+//! observer, a freeze, a drain, a message that goes before them, one that displaces or replaces another, one too many.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +41,13 @@ pub struct Ticket {
     pub arrived: Instant,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    lane: Lane,
+    messages: usize,
+    bytes: usize,
+}
+
 /// What became of a message that was pushed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission<T> {
@@ -48,11 +59,19 @@ pub enum Admission<T> {
     Refused(T),
 }
 
+/// Messages that the executor takes together. They are called back when need be, so this is not how long another one waits.
+const RUN: usize = 64;
+
+/// Messages of one lane that the executor takes next.
+type Hand<T> = VecDeque<(Ticket, T)>;
+
 /// The queue. Time comes in with the tickets.
 #[derive(Debug)]
 pub struct Queue<T> {
     config: MailboxConfig,
     lanes: [VecDeque<(Ticket, T)>; 3],
+    /// What is in the executor's hand, or was since it was last called back; depth and bytes count all of it.
+    lent: Option<Lent>,
     depth: usize,
     bytes: usize,
     high_water: usize,
@@ -63,7 +82,8 @@ pub struct Queue<T> {
 impl<T> Queue<T> {
     /// An empty queue.
     pub fn new(config: MailboxConfig) -> Self {
-        Self { config, lanes: Default::default(), depth: 0, bytes: 0, high_water: 0, dropped: 0, refused: 0 }
+        let lanes = Default::default();
+        Self { config, lanes, lent: None, depth: 0, bytes: 0, high_water: 0, dropped: 0, refused: 0 }
     }
 
     /// Takes a message in, or says why not.
@@ -100,6 +120,38 @@ impl<T> Queue<T> {
         self.depth = self.depth.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(ticket.bytes);
         Some((ticket, item))
+    }
+
+    /// Puts the messages that would be taken next, of one lane, into an empty hand.
+    fn lend(&mut self, hand: &mut Hand<T>) {
+        let Some(lane) = SERVICE_ORDER.into_iter().find(|lane| !self.lanes[index(*lane)].is_empty()) else { return };
+        let waiting = &mut self.lanes[index(lane)];
+        let messages = waiting.len().min(RUN);
+        hand.extend(waiting.drain(..messages));
+        let bytes = hand.iter().map(|(ticket, _)| ticket.bytes).sum();
+        self.lent = Some(Lent { lane, messages, bytes });
+    }
+
+    /// Takes back what is left in the hand.
+    fn call_back(&mut self, hand: &mut Hand<T>) {
+        let Some(lent) = self.lent.take() else { return };
+        self.depth = self.depth.saturating_sub(lent.messages).saturating_add(hand.len());
+        self.bytes = self.bytes.saturating_sub(lent.bytes);
+        while let Some((ticket, item)) = hand.pop_back() {
+            self.bytes = self.bytes.saturating_add(ticket.bytes);
+            self.lanes[index(lent.lane)].push_front((ticket, item));
+        }
+    }
+
+    /// Whether a message may wait without a look at those that are lent: it goes behind them, there is room for all, and no more
+    /// wait than ever did, even if none of them was taken yet.
+    fn goes_behind(&self, ticket: &Ticket) -> bool {
+        self.lent.is_none_or(|lent| {
+            index(ticket.lane) >= index(lent.lane)
+                && ticket.backpressure != BackpressureStrategy::Coalesce
+                && self.depth < self.config.capacity.min(self.high_water)
+                && self.bytes.saturating_add(ticket.bytes) <= self.config.max_bytes
+        })
     }
 
     /// At most an eighth of either bound is used when these come.
@@ -202,6 +254,8 @@ const fn index(lane: Lane) -> usize {
 /// The queue as the port fills it, the executor empties it and the inspector reads it.
 pub(crate) struct Shared<T> {
     queue: Mutex<Queue<T>>,
+    /// Locked behind the queue, or alone.
+    hand: Mutex<Hand<T>>,
     arrived: Notify,
     valve: Mutex<Valve>,
     /// The valve may be shut: as long as nobody debugs, it is not even looked at.
@@ -211,7 +265,8 @@ pub(crate) struct Shared<T> {
 impl<T> Shared<T> {
     pub(crate) fn new(config: MailboxConfig) -> Arc<Self> {
         let queue = Mutex::new(Queue::new(config));
-        Arc::new(Self { queue, arrived: Notify::new(), valve: Mutex::default(), held: AtomicBool::new(false) })
+        let (hand, valve) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { queue, hand, arrived: Notify::new(), valve, held: AtomicBool::new(false) })
     }
 
     pub(crate) fn push(&self, ticket: Ticket, item: T) -> Admission<T> {
@@ -223,8 +278,11 @@ impl<T> Shared<T> {
     /// Takes in what came together, with one wake-up; gives back what fell out or found no room.
     pub(crate) fn push_all(&self, messages: impl Iterator<Item = (Ticket, T)>) -> Vec<Admission<T>> {
         let mut turned_away = Vec::new();
-        let mut queue = self.lock();
+        let mut queue = self.queue();
         for (ticket, item) in messages {
+            if !queue.goes_behind(&ticket) {
+                queue.call_back(&mut self.hand());
+            }
             match queue.push(ticket, item) {
                 Admission::Queued => {}
                 other => turned_away.push(other),
@@ -238,7 +296,7 @@ impl<T> Shared<T> {
     /// Whether so little waits that the sender of these told messages gets its credit back before they are handled: it then
     /// has an eighth of the mailbox and a whole window under way or waiting, and still does not overfill it alone.
     pub(crate) fn has_much_room(&self, messages: usize, bytes: usize) -> bool {
-        self.lock().has_much_room(messages, bytes)
+        self.queue().has_much_room(messages, bytes)
     }
 
     /// Waits for the next message that the valve lets pass. Cancel safe: a message is taken only when this returns.
@@ -257,13 +315,13 @@ impl<T> Shared<T> {
     /// The next message, or until when a freeze may hold it.
     pub(crate) fn next(&self) -> Result<(Ticket, T), Option<tokio::time::Instant>> {
         if !self.held.load(Ordering::Acquire) {
-            return self.lock().take().ok_or(None);
+            return self.take_next().ok_or(None);
         }
         let mut valve = self.valve();
         match valve.pass(tokio::time::Instant::now()) {
             Pass::Open => {
                 self.held.store(false, Ordering::Release);
-                self.lock().take().ok_or(None)
+                self.take_next().ok_or(None)
             }
             Pass::Step => {
                 let next = self.lock().take().ok_or(None)?;
@@ -272,6 +330,17 @@ impl<T> Shared<T> {
             }
             Pass::NotBefore(lease_end) => Err(Some(lease_end)),
         }
+    }
+
+    /// The next message, and others into the hand when it was empty: only one takes, so it stays so until then.
+    fn take_next(&self) -> Option<(Ticket, T)> {
+        if let Some(next) = self.hand().pop_front() {
+            return Some(next);
+        }
+        let mut queue = self.lock();
+        let mut hand = self.hand();
+        queue.lend(&mut hand);
+        hand.pop_front()
     }
 
     /// Changes the valve and lets the executor look again.
@@ -298,9 +367,20 @@ impl<T> Shared<T> {
         self.lock().take()
     }
 
+    /// All that waits.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        // No code under this lock panics half-way through a change, so a poisoned queue is still whole.
+        let mut queue = self.queue();
+        queue.call_back(&mut self.hand());
+        queue
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        // No code under these locks panics half-way through a change, so a poisoned queue is still whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand(&self) -> MutexGuard<'_, Hand<T>> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
