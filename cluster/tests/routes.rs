@@ -235,9 +235,9 @@ async fn goes_on(folder: &std::path::Path, schema: u32) -> bool {
         told_window: 0,
     };
     let bytes = hello.encode_to_vec();
-    stream.write_u32(u32::try_from(bytes.len()).unwrap()).await.unwrap();
-    stream.write_all(&bytes).await.unwrap();
-    stream.write_u8(GO).await.unwrap();
+    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    // At once: one that it does not go on with is closed when the hello is read.
+    stream.write_all(&[&length, bytes.as_slice(), &[GO]].concat()).await.unwrap();
     let length = stream.read_u32().await.unwrap();
     let mut theirs = vec![0; usize::try_from(length).unwrap()];
     stream.read_exact(&mut theirs).await.unwrap();
