@@ -2,6 +2,7 @@
 
 use alys_blocks::ChainSpec;
 use alys_cluster::{Identity, exit, run, try_run};
+use alys_engine::{Backend, ClientActor, EngineActor};
 use alys_proto::Role;
 use alys_proto::role::ROLES;
 use alys_supervisor::{ChildSpec, Console, Peers, Plan, SupervisorActor};
@@ -43,9 +44,10 @@ pub async fn role(mut launch: Launch) -> Outcome<u8> {
     Ok(match launch.role {
         Role::Supervisor => return supervisor(&launch, &spec, identity).await,
         Role::Storage => run(cluster, identity, |_| alys_storage::StorageActor::new(config.storage.clone(), &spec)).await,
-        Role::Engine => {
-            run(cluster, identity, |mesh| alys_engine::EngineActor::new(config.engine.clone(), spec, mesh.into())).await
-        }
+        Role::Engine => match config.engine.backend {
+            Backend::Embedded => run(cluster, identity, |mesh| EngineActor::new(config.engine.clone(), spec, mesh.into())).await,
+            Backend::EngineApi => run(cluster, identity, |mesh| ClientActor::new(config.engine.clone(), spec, mesh.into())).await,
+        },
         Role::Chain => {
             Box::pin(run(cluster, identity, |mesh| alys_chain::ChainActor::new(config.chain.clone(), spec, mesh.into()))).await
         }

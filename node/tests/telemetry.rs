@@ -30,6 +30,7 @@ fn all() -> String {
         ("supervisor", describe::<alys_supervisor::Metrics>("supervisor")),
         ("storage", describe::<alys_storage::Metrics>("storage")),
         ("engine", describe::<alys_engine::Metrics>("engine")),
+        ("engine, with an execution client", describe::<alys_engine::client::Metrics>("engine")),
         ("chain", describe::<alys_chain::Metrics>("chain")),
         ("bridge", describe::<alys_bridge::Metrics>("bridge")),
         ("stream", describe::<alys_stream::Metrics>("stream")),

@@ -111,7 +111,7 @@ impl<'a, S: Sidechain> Demonstration<'a, S> {
         let ethereum = self.alys.wallet();
         let receipt = ethereum.transfer(owner, friend, wei(TRANSFER)).await?;
         ensure!(ethereum.balance(friend).await? == wei(TRANSFER), "the transfer did not arrive whole");
-        let spent = wei(TRANSFER) + receipt.fee();
+        let spent = wei(TRANSFER) + ethereum.fee(&receipt).await?;
         let left = ethereum.balance(owner.address()).await?;
         ensure!(left == wei(DEPOSIT) - spent, "{left} wei are left, not {}", wei(DEPOSIT) - spent);
         self.done("EVM transfer", format!("{TRANSFER} BTC in block {}", receipt.block_number), begun);

@@ -40,15 +40,6 @@ pub struct Receipt {
     pub block_number: U64,
     /// Gas.
     pub gas_used: U64,
-    /// Wei per gas.
-    pub effective_gas_price: U256,
-}
-
-impl Receipt {
-    /// Wei that the transaction cost its sender beside its value.
-    pub fn fee(&self) -> U256 {
-        U256::from(self.gas_used) * self.effective_gas_price
-    }
 }
 
 impl Ethereum {
@@ -112,6 +103,15 @@ impl Ethereum {
             tokio::time::sleep(POLL).await;
         }
         bail!("transaction {hash} is in no block after {patience:?}")
+    }
+
+    /// Wei that a transaction of ours cost its sender beside its value. By the rule of EIP-1559 and the base fee of its
+    /// block: not every client has the price in its receipts right (EthereumJS 0.10.5 leaves the base fee out).
+    pub async fn fee(&self, receipt: &Receipt) -> eyre::Result<U256> {
+        let block: Value = self.call("eth_getBlockByNumber", json!([receipt.block_number, false])).await?;
+        let base_fee: U256 = serde_json::from_value(block["baseFeePerGas"].clone()).wrap_err("a block without base fee")?;
+        let price = (base_fee + U256::from(TIP_PER_GAS)).min(U256::from(MAX_FEE_PER_GAS));
+        Ok(U256::from(receipt.gas_used) * price)
     }
 
     /// Sends a plain transfer and waits for it.

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod demo;
 pub mod disk;
 pub mod ethereum;
+pub mod execution_client;
 pub mod lab;
 pub mod liar;
 pub mod manifests;

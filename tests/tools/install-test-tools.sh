@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what only the tests need, into .tools: cargo-nextest (each test its own process: process groups are statics)
-# the wallet tools (cast, viem) and js-libp2p where npm is there, an OTLP collector (rotel) where python3 is there, Prometheus and faketime
+# the wallet tools (cast, viem), js-libp2p and EthereumJS where npm is there, an OTLP collector (rotel) where python3 is there, Prometheus and faketime
 # where apt is there. Says what it does; does nothing a second time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,8 +15,10 @@ if command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1; then
   node --input-type=module -e 'await import(process.argv[1])' "$PWD/tests/tools/setup.mjs"
   echo "== a foreign peer (js-libp2p) in .tools/foreign-peer"
   node --input-type=module -e 'await import(process.argv[1])' "$PWD/tests/tools/foreign-peer/setup.mjs"
+  echo "== an execution client (EthereumJS) in .tools/execution-client"
+  node "$PWD/tests/tools/execution-client/setup.mjs" >/dev/null
 else
-  echo "== node and npm are not installed: tests with cast, viem, solc and js-libp2p will say that they are skipped"
+  echo "== node and npm are not installed: tests with cast, viem, solc, js-libp2p and EthereumJS will say that they are skipped"
 fi
 
 collector() { find .tools/rotel -type f \( -name rotel-agent -o -path '*/rotel/rotel' \) -perm -u+x 2>/dev/null | head -n 1; }

@@ -29,8 +29,8 @@ use crate::pool::{Pool, SharedPool};
 use crate::rpc;
 use trail::Trail;
 
-mod convert;
-mod trail;
+pub(crate) mod convert;
+pub(crate) mod trail;
 
 /// Building never takes longer than this, whatever is asked.
 const MAX_BUILD_TIME: Duration = Duration::from_secs(2);
@@ -166,7 +166,7 @@ impl EngineActor {
                 // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
                 tracing::warn!(height = head.header.number, %refused, "bridge was not told of burns");
             }
-            Ok(convert::head(&head))
+            Ok(convert::head(head.hash, &head.header))
         })
         .await
     }
@@ -251,7 +251,9 @@ impl RoleActor for EngineActor {
             Inbox::BuildBlockRequest(request, reply) => self.build(request, reply).await,
             Inbox::ExecuteBlock(request, reply) => self.execute(request, reply).await,
             Inbox::CommitExecution(request, reply) => self.commit(request, reply).await,
-            Inbox::GetExecutionHead(_, reply) => self.run(reply, |engine, _| Ok(convert::head(&engine.head()))).await,
+            Inbox::GetExecutionHead(_, reply) => {
+                self.run(reply, |engine, _| Ok(convert::head(engine.head().hash, &engine.head().header))).await
+            }
             Inbox::ProcessTransaction(request, reply) => self.process(request, reply).await,
             Inbox::GetBalance(request, reply) => self.balance(request, reply).await,
             Inbox::GetBurns(request, reply) => self.burns(request, reply).await,
@@ -313,7 +315,7 @@ fn best(pool: &SharedPool, base_fee: u64) -> impl Iterator<Item = Recovered<TxEn
 }
 
 /// Hands transactions of our own wallets to gossip, until JSON-RPC is gone. Those from gossip never come here.
-async fn tell_network(mut taken: mpsc::Receiver<Bytes>, network: Remote<network::Inbox>) {
+pub(crate) async fn tell_network(mut taken: mpsc::Receiver<Bytes>, network: Remote<network::Inbox>) {
     while let Some(transaction) = taken.recv().await {
         if let Err(refused) = network.tell(network::PublishTransaction { transaction: transaction.into() }) {
             // It is in our own pool: our next block takes it.

@@ -4,12 +4,27 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{pool, rpc};
+use crate::{client, pool, rpc};
+
+/// What executes blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// The EVM in this process.
+    #[default]
+    Embedded,
+    /// An execution client of the operator's, over the Engine API.
+    EngineApi,
+}
 
 /// Configuration of the engine role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What executes blocks: `embedded`, or `engine-api` for a Geth, Reth or the like.
+    pub backend: Backend,
+    /// The execution client of `engine-api`.
+    pub client: client::Config,
     /// Folder of the database; made when absent.
     pub data_dir: PathBuf,
     /// Memory for cached pages, bytes.
@@ -26,6 +41,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            backend: Backend::default(),
+            client: client::Config::default(),
             data_dir: PathBuf::from("data/engine"),
             cache_size: 64 << 20,
             quick_repair: true,

@@ -10,6 +10,7 @@
 //! what was executed but not committed is executed again when the chain asks.
 
 pub mod actor;
+pub mod client;
 pub mod config;
 pub mod core;
 pub mod engine;
@@ -21,6 +22,7 @@ pub mod rpc;
 mod testing;
 
 pub use actor::{EngineActor, Peers};
-pub use config::Config;
+pub use client::ClientActor;
+pub use config::{Backend, Config};
 pub use io::reader::StateReader;
 pub use metrics::Metrics;

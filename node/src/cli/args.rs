@@ -74,6 +74,9 @@ pub enum Command {
     /// Check, back up or restore the database
     #[command(subcommand)]
     Storage(Storage),
+    /// What an execution client (Geth, Reth) of this chain needs
+    #[command(subcommand)]
+    Engine(Engine),
     /// Look inside running roles
     #[command(subcommand)]
     Debug(Debug),
@@ -107,6 +110,17 @@ pub enum Command {
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+}
+
+/// `alys engine`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Engine {
+    /// Print the genesis file that an execution client is started with, in Geth's form
+    Genesis {
+        /// Write it to a file instead
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
     },
 }
 

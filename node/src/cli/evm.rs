@@ -20,6 +20,9 @@ use crate::prepare::keys::{Kind, Secret};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Wei per gas that every client takes.
+const LEAST_TIP: u64 = 1_000_000_000;
+
 /// An account and the node it speaks through.
 pub(super) struct Account {
     rpc: Rpc,
@@ -101,7 +104,14 @@ impl Account {
         let latest: Value = self.rpc.call("eth_getBlockByNumber", &[json!("latest"), json!(false)]).await?;
         let base_fee = latest.get("baseFeePerGas").cloned().unwrap_or_default();
         let base_fee: U256 = serde_json::from_value(base_fee).or_temporary("the engine answered without a base fee")?;
-        let tip: U256 = self.rpc.call("eth_maxPriorityFeePerGas", &[]).await?;
+        let tip = match self.rpc.call("eth_maxPriorityFeePerGas", &[]).await {
+            Ok(tip) => tip,
+            // Not every client has it: what is above the base fee in the price that all of them name.
+            Err(_unknown) => {
+                let price: U256 = self.rpc.call("eth_gasPrice", &[]).await?;
+                price.saturating_sub(base_fee).max(U256::from(LEAST_TIP))
+            }
+        };
         // Twice the base fee covers six full blocks of increase; a fifth more gas covers a state that moved on.
         let max_fee = base_fee.saturating_mul(U256::from(2)).saturating_add(tip);
         Ok(TxEip1559 {

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod configure;
+mod engine;
 mod evidence;
 mod evm;
 mod generate;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Outcome<u8> {
         Command::Scale(args) => runtime()?.block_on(orders::scale(&place, &args)),
         Command::Debug(args) => runtime()?.block_on(crate::debug::run(&place, &args)),
         Command::Storage(command) => return storage::run(&place, &command),
+        Command::Engine(args) => engine::run(&place, &args),
         Command::PegIn(args) => runtime()?.block_on(peg_in::run(&place, &args)),
         Command::PegOut(args) => runtime()?.block_on(peg_out::run(&place, &args)),
         Command::Transfer(args) => runtime()?.block_on(peg_out::transfer(&place, &args)),

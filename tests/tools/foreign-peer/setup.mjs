@@ -1,23 +1,11 @@
 // Finds the packages of package-lock.json in .tools/foreign-peer of the repository, installing them when they are not as
 // the lock file has them.
-import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { install } from "../locked.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url));
-const folder = join(here, "../../../.tools/foreign-peer");
-const lock = readFileSync(join(here, "package-lock.json"), "utf8");
-// Written last, so that an installation that was cut off is done again.
-const done = join(folder, "installed.json");
-
-if (!existsSync(done) || readFileSync(done, "utf8") !== lock) {
-  mkdirSync(folder, { recursive: true });
-  for (const file of ["package.json", "package-lock.json"]) copyFileSync(join(here, file), join(folder, file));
-  console.error("installing js-libp2p into .tools/foreign-peer");
-  execFileSync("npm", ["ci", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts"], { stdio: ["ignore", 2, 2] });
-  writeFileSync(done, lock);
-}
+const folder = install(dirname(fileURLToPath(import.meta.url)), "foreign-peer", "js-libp2p");
 
 // js-libp2p is written for Node 22; this is all that it misses in Node 20.
 Promise.withResolvers ??= () => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
@@ -11,19 +12,18 @@ use alys_proto::engine::{BlockTemplate, BuildBlockRequest, ExecutionHead, Execut
 
 use crate::core::block::ExecutedBlock;
 use crate::core::build::Attributes;
-use crate::core::view::BlockView;
 use crate::engine::Execution;
 
-pub(super) fn hash(field: &str, bytes: &[u8]) -> Result<B256, Refused> {
+pub(crate) fn hash(field: &str, bytes: &[u8]) -> Result<B256, Refused> {
     B256::try_from(bytes).map_err(|_| Refused::Malformed(format!("{field}: {} bytes instead of 32", bytes.len())))
 }
 
-pub(super) fn address(field: &str, bytes: &[u8]) -> Result<Address, Refused> {
+pub(crate) fn address(field: &str, bytes: &[u8]) -> Result<Address, Refused> {
     Address::try_from(bytes).map_err(|_| Refused::Malformed(format!("{field}: {} bytes instead of 20", bytes.len())))
 }
 
 /// Parent, attributes and time budget of a request.
-pub(super) fn attributes(request: &BuildBlockRequest) -> Result<(B256, Attributes, Duration), Refused> {
+pub(crate) fn attributes(request: &BuildBlockRequest) -> Result<(B256, Attributes, Duration), Refused> {
     let withdrawals = request.mints.iter().map(withdrawal).collect::<Result<_, _>>()?;
     let attributes = Attributes {
         timestamp: request.timestamp,
@@ -41,7 +41,7 @@ fn withdrawal(mint: &MintTokensRequest) -> Result<Withdrawal, Refused> {
     Ok(Withdrawal { index: mint.index, validator_index: 0, address, amount: mint.amount_gwei })
 }
 
-pub(super) fn template(block: &ExecutedBlock) -> BlockTemplate {
+pub(crate) fn template(block: &ExecutedBlock) -> BlockTemplate {
     let payload = ExecutionPayloadV3::from_block_unchecked(block.hash, &block.block);
     BlockTemplate {
         payload: alys_blocks::encode_payload(&payload),
@@ -52,7 +52,7 @@ pub(super) fn template(block: &ExecutedBlock) -> BlockTemplate {
     }
 }
 
-pub(super) fn execution(execution: Execution) -> ExecutionResult {
+pub(crate) fn execution(execution: Execution) -> ExecutionResult {
     let (status, reason, hash, burns) = match execution {
         Execution::Valid { hash, burns } => (Status::Valid, String::new(), hash, burns),
         Execution::Invalid { hash, reason } => (Status::Invalid, reason.to_string(), hash, Vec::new()),
@@ -61,6 +61,6 @@ pub(super) fn execution(execution: Execution) -> ExecutionResult {
     ExecutionResult { status: status.into(), reason, block_hash: hash.to_vec(), burns: burns.iter().map(Into::into).collect() }
 }
 
-pub(super) fn head(head: &BlockView) -> ExecutionHead {
-    ExecutionHead { number: head.header.number, block_hash: head.hash.to_vec(), state_root: head.header.state_root.to_vec() }
+pub(crate) fn head(hash: B256, header: &Header) -> ExecutionHead {
+    ExecutionHead { number: header.number, block_hash: hash.to_vec(), state_root: header.state_root.to_vec() }
 }

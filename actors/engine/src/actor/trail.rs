@@ -12,14 +12,14 @@ const MAX_BUILT: usize = 64;
 
 /// What the credits of our own blocks are for, and which steps were told.
 #[derive(Debug, Default)]
-pub(super) struct Trail {
+pub(crate) struct Trail {
     built: VecDeque<(B256, Vec<Cause>)>,
     steps: Steps,
 }
 
 impl Trail {
     /// A block was built with these credits. Of blocks built elsewhere the causes are not known here.
-    pub(super) fn built(&mut self, hash: B256, mints: &[MintTokensRequest]) {
+    pub(crate) fn built(&mut self, hash: B256, mints: &[MintTokensRequest]) {
         let causes: Vec<Cause> = mints.iter().filter_map(|mint| Cause::from_key(&mint.cause)).collect();
         if causes.is_empty() {
             return;
@@ -32,7 +32,7 @@ impl Trail {
     }
 
     /// It is on disk, for the first time.
-    pub(super) fn committed(&mut self, hash: B256, burns: &[common::Burn]) {
+    pub(crate) fn committed(&mut self, hash: B256, burns: &[common::Burn]) {
         let found = self.built.iter().position(|(known, _)| *known == hash);
         for cause in found.and_then(|at| self.built.remove(at)).map(|(_, causes)| causes).unwrap_or_default() {
             if cause.kind() == Cause::PEG_IN {

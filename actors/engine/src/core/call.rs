@@ -1,12 +1,15 @@
-//! Running a call that is not a transaction and leaves nothing behind: `eth_call`, `eth_estimateGas`.
+//! Running a call that is not a transaction and leaves nothing behind: `eth_call`, `eth_estimateGas`,
+//! `eth_createAccessList`.
 
 use alloy_consensus::Header;
-use alloy_evm::{EthEvmFactory, Evm, EvmFactory};
+use alloy_eips::eip2930::AccessList;
+use alloy_evm::{EthEvmFactory, Evm, EvmEnv, EvmFactory};
 use alloy_primitives::U256;
 use revm::bytecode::Bytecode;
 use revm::context::TxEnv;
 use revm::context_interface::result::{EVMError, ExecutionResult};
 use revm::database::CacheDB;
+use revm_inspectors::access_list::AccessListInspector;
 
 use super::execute::{SourceDatabase, environment};
 use super::forks::Rules;
@@ -16,11 +19,68 @@ use super::view::{AccountOverride, CallOutcome, CallRequest, ViewError};
 /// Gas of a call at most: bounds the time a stranger can make us work (about a second).
 pub const MAX_CALL_GAS: u64 = 50_000_000;
 
+/// Runs until an access list is complete: each adds something, and most calls need two.
+const MOST_RUNS: usize = 8;
+
+/// A call made ready: what it runs on, in which environment, and as which transaction.
+pub(super) type Prepared<'a, S> = (CacheDB<SourceDatabase<'a, S>>, EvmEnv, TxEnv);
+
 /// Runs a call in the environment of block `header` on `source`, the state after it.
 ///
 /// # Errors
 /// `Refused` when the call cannot begin, or a state that cannot be read.
 pub fn call<S: StateSource>(source: &S, rules: &Rules, header: &Header, request: &CallRequest) -> Result<CallOutcome, ViewError> {
+    let (database, environment, transaction) = prepare(source, rules, header, request)?;
+    let mut evm = EthEvmFactory::default().create_evm(database, environment);
+    Ok(outcome(evm.transact_raw(transaction).map_err(failed)?.result))
+}
+
+/// The accounts and slots that a call touches, and how it ends when they are declared beforehand.
+///
+/// # Errors
+/// As [`call`].
+pub fn access_list<S: StateSource>(
+    source: &S,
+    rules: &Rules,
+    header: &Header,
+    request: &CallRequest,
+) -> Result<(AccessList, CallOutcome), ViewError> {
+    let mut list = request.access_list.clone();
+    // What is declared changes what a call does with its gas: so it is run until it touches no more.
+    for _ in 0..MOST_RUNS {
+        let (database, environment, transaction) = prepare(source, rules, header, request)?;
+        let transaction = TxEnv { tx_type: 1, access_list: list.clone(), ..transaction };
+        let mut seen = AccessListInspector::new(list.clone());
+        let mut evm = EthEvmFactory::default().create_evm_with_inspector(database, environment, &mut seen);
+        let result = evm.transact_raw(transaction).map_err(failed)?;
+        drop(evm);
+        let found = seen.into_access_list();
+        if found == list {
+            return Ok((list, outcome(result.result)));
+        }
+        list = found;
+    }
+    Err(ViewError::Refused("the accounts and slots it touches depend on those that are declared".into()))
+}
+
+pub(super) fn failed(error: EVMError<StateError>) -> ViewError {
+    match error {
+        EVMError::Transaction(reason) => ViewError::Refused(reason.to_string()),
+        EVMError::Database(cause) => ViewError::State(cause),
+        other => ViewError::Refused(other.to_string()),
+    }
+}
+
+/// Makes a call ready to run.
+///
+/// # Errors
+/// A state that cannot be read.
+pub(super) fn prepare<'a, S: StateSource>(
+    source: &'a S,
+    rules: &Rules,
+    header: &Header,
+    request: &CallRequest,
+) -> Result<Prepared<'a, S>, StateError> {
     let mut database = CacheDB::new(SourceDatabase(source));
     for pretended in &request.overrides {
         pretend(&mut database, pretended)?;
@@ -47,13 +107,7 @@ pub fn call<S: StateSource>(source: &S, rules: &Rules, header: &Header, request:
         access_list: request.access_list.clone(),
         ..TxEnv::default()
     };
-    let mut evm = EthEvmFactory::default().create_evm(database, environment);
-    let result = evm.transact_raw(transaction).map_err(|error| match error {
-        EVMError::Transaction(reason) => ViewError::Refused(reason.to_string()),
-        EVMError::Database(cause) => ViewError::State(cause),
-        other => ViewError::Refused(other.to_string()),
-    })?;
-    Ok(outcome(result.result))
+    Ok((database, environment, transaction))
 }
 
 fn outcome(result: ExecutionResult) -> CallOutcome {

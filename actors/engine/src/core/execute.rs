@@ -7,6 +7,7 @@ use alloy_consensus::{Header, ReceiptEnvelope, Transaction, TxEnvelope, TxReceip
 use alloy_eips::eip4895::Withdrawal;
 use alloy_evm::block::{BlockExecutionError, BlockExecutor, BlockValidationError};
 use alloy_evm::eth::receipt_builder::AlloyReceiptBuilder;
+use alloy_evm::eth::spec::EthExecutorSpec;
 use alloy_evm::eth::{EthBlockExecutionCtx, EthBlockExecutor};
 use alloy_evm::{EthEvmFactory, EvmEnv, EvmFactory};
 use alloy_primitives::{B256, U256, keccak256};
@@ -76,7 +77,6 @@ where
     S: StateSource,
     F: FnOnce(RunTransaction<'_>) -> Result<(), ExecuteError>,
 {
-    let mut state = State::builder().with_database(SourceDatabase(source)).with_bundle_update().build();
     let context = EthBlockExecutionCtx {
         parent_hash: header.parent_hash,
         parent_beacon_block_root: header.parent_beacon_block_root,
@@ -86,11 +86,31 @@ where
         tx_count_hint: None,
         slot_number: None,
     };
-    let evm = EthEvmFactory::default().create_evm(&mut state, environment(rules, header));
-    let mut executor = EthBlockExecutor::new(evm, context, rules.forks, AlloyReceiptBuilder::default());
+    run_in(source, rules.forks, environment(rules, header), context, transactions)
+}
+
+/// Runs a block under any schedule of forks and in any environment, as [`run`] does under ours.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in<S, C, F>(
+    source: &S,
+    schedule: C,
+    environment: EvmEnv,
+    context: EthBlockExecutionCtx<'_>,
+    transactions: F,
+) -> Result<Outcome, ExecuteError>
+where
+    S: StateSource,
+    C: EthExecutorSpec + Clone,
+    F: FnOnce(RunTransaction<'_>) -> Result<(), ExecuteError>,
+{
+    let mut state = State::builder().with_database(SourceDatabase(source)).with_bundle_update().build();
+    let base_fee = environment.block_env.basefee;
+    let evm = EthEvmFactory::default().create_evm(&mut state, environment);
+    let mut executor = EthBlockExecutor::new(evm, context, schedule, AlloyReceiptBuilder::default());
     executor.apply_pre_execution_changes().map_err(block_error)?;
 
-    let base_fee = header.base_fee_per_gas.unwrap_or_default();
     let mut fees = U256::ZERO;
     transactions(&mut |transaction| {
         let output = executor.execute_transaction(transaction).map_err(transaction_error)?;

@@ -71,6 +71,11 @@ pub const fn rules(spec: &ChainSpec) -> Rules {
 /// # Errors
 /// When the specification's balances cannot be given.
 pub fn genesis(spec: &ChainSpec) -> Result<ExecutedBlock, GenesisError> {
+    Ok(block_zero(header(spec), &accounts(spec)?)?)
+}
+
+/// Accounts of block 0.
+pub(super) fn accounts(spec: &ChainSpec) -> Result<BTreeMap<Address, GenesisAccount>, GenesisError> {
     let code = hex::decode(BRIDGE_CODE.trim()).map_err(|_| GenesisError::Code)?;
     let contract = |code: Bytes| GenesisAccount { nonce: 1, code, ..GenesisAccount::default() };
     let mut accounts =
@@ -84,7 +89,12 @@ pub fn genesis(spec: &ChainSpec) -> Result<ExecutedBlock, GenesisError> {
             return Err(GenesisError::Twice(entry.address));
         }
     }
-    let header = Header {
+    Ok(accounts)
+}
+
+/// Block 0 without its state root.
+pub(super) fn header(spec: &ChainSpec) -> Header {
+    Header {
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
         gas_limit: spec.execution.gas_limit,
         timestamp: spec.genesis_time,
@@ -97,8 +107,7 @@ pub fn genesis(spec: &ChainSpec) -> Result<ExecutedBlock, GenesisError> {
         excess_blob_gas: Some(0),
         parent_beacon_block_root: Some(B256::ZERO),
         ..Header::default()
-    };
-    Ok(block_zero(header, &accounts)?)
+    }
 }
 
 /// Block 0 with any accounts. The header's state root is filled in.

@@ -117,7 +117,7 @@ fn check_body(rules: &Rules, block: &Block<TxEnvelope>) -> Result<(), Invalid> {
 }
 
 /// A field that must have one value.
-pub(super) fn equal<T: PartialEq + ToString>(field: &'static str, actual: T, expected: T) -> Result<(), Invalid> {
+pub(crate) fn equal<T: PartialEq + ToString>(field: &'static str, actual: T, expected: T) -> Result<(), Invalid> {
     if actual == expected { Ok(()) } else { Err(wrong(field, expected.to_string(), actual)) }
 }
 

@@ -49,7 +49,7 @@ where
 }
 
 /// A node in memory. Children that were not needed stay as they are stored.
-enum Node {
+pub(super) enum Node {
     Empty,
     Stored(RlpNode),
     Leaf { path: Nibbles, value: Vec<u8> },
@@ -226,11 +226,11 @@ where
     }
 }
 
-fn damaged(at: &Nibbles, what: &str) -> StateError {
+pub(super) fn damaged(at: &Nibbles, what: &str) -> StateError {
     StateError::Damaged(format!("trie node at {at:?} {what}"))
 }
 
-fn decode(mut bytes: &[u8]) -> alloy_rlp::Result<Node> {
+pub(super) fn decode(mut bytes: &[u8]) -> alloy_rlp::Result<Node> {
     let node = match TrieNode::decode(&mut bytes)? {
         TrieNode::EmptyRoot => Node::Empty,
         TrieNode::Leaf(leaf) => Node::Leaf { path: leaf.key, value: leaf.value },

@@ -6,7 +6,7 @@ use alloy_eips::eip2930::AccessList;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 
-use super::state::StateError;
+use super::state::{AccountRecord, StateError};
 
 /// One committed block with everything that can be asked about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,17 @@ pub struct AccountView {
     pub balance: U256,
     /// Keccak of the code; of nothing for an account without code.
     pub code_hash: B256,
+}
+
+/// An account and slots of it with the nodes that prove them, root first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountProof {
+    /// The account; empty when there is none.
+    pub account: AccountRecord,
+    /// Of the account trie.
+    pub nodes: Vec<Bytes>,
+    /// Value and nodes of the account's storage trie, per slot asked for.
+    pub slots: Vec<(U256, Vec<Bytes>)>,
 }
 
 /// A call that is not a transaction: no signature, no nonce check, and no fee check when `gas_price` is 0.

@@ -3,16 +3,18 @@
 use std::sync::{Arc, RwLock};
 
 use alloy_consensus::{Header, ReceiptEnvelope};
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_eips::eip2930::AccessList;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace};
 
 use super::history::StateAt;
 use super::snapshot::Snapshot;
 use super::store::{self, Store};
-use crate::core::call;
 use crate::core::forks::Rules;
 use crate::core::header::next_base_fee;
-use crate::core::state::{StateError, StateSource};
-use crate::core::view::{AccountView, BlockView, CallOutcome, CallRequest, ViewError};
+use crate::core::state::{EMPTY_ACCOUNT, StateError, StateSource};
+use crate::core::view::{AccountProof, AccountView, BlockView, CallOutcome, CallRequest, ViewError};
+use crate::core::{call, proof, trace};
 
 /// Reads committed blocks and states. Cheap to clone. Reads the disk: call it where blocking is allowed.
 #[derive(Clone, Debug)]
@@ -128,6 +130,57 @@ impl StateReader {
     /// `Refused` when the call cannot begin; else as [`Self::account`].
     pub fn call(&self, at: u64, request: &CallRequest) -> Result<CallOutcome, ViewError> {
         self.with_state(at, |state, header| call::call(state, &self.rules, header, request))?
+    }
+
+    /// Accounts and slots that a call touches, and how it ends when they are declared.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn access_list(&self, at: u64, request: &CallRequest) -> Result<(AccessList, CallOutcome), ViewError> {
+        self.with_state(at, |state, header| call::access_list(state, &self.rules, header, request))?
+    }
+
+    /// Runs block `number` again and traces its transactions, or the one at `only`.
+    ///
+    /// # Errors
+    /// `Refused` when the tracer is unknown; else as [`Self::account`].
+    pub fn trace(
+        &self,
+        number: u64,
+        only: Option<usize>,
+        options: &GethDebugTracingOptions,
+    ) -> Result<Vec<(B256, GethTrace)>, ViewError> {
+        let unknown = || ViewError::Unknown(number, self.snapshot().head().header.number);
+        let block = self.block_by_number(number)?.ok_or_else(unknown)?;
+        let parent = number.checked_sub(1).ok_or_else(|| ViewError::Refused("genesis is not traceable".into()))?;
+        self.with_state(parent, |state, _| trace::block(state, &self.rules, &block, only, options))?
+    }
+
+    /// Traces a call as [`Self::call`] runs it.
+    ///
+    /// # Errors
+    /// As [`Self::call`], and when the tracer is unknown.
+    pub fn trace_call(&self, at: u64, request: &CallRequest, options: &GethDebugTracingOptions) -> Result<GethTrace, ViewError> {
+        self.with_state(at, |state, header| trace::one_call(state, &self.rules, header, request, options))?
+    }
+
+    /// An account with slots of it and what proves them against the state root of the head.
+    ///
+    /// # Errors
+    /// `Refused` for another block than the head: only its tries are kept.
+    pub fn proof(&self, at: u64, address: Address, slots: &[U256]) -> Result<AccountProof, ViewError> {
+        let snapshot = self.snapshot();
+        let head = snapshot.head().header.number;
+        if at != head {
+            return Err(ViewError::Refused(format!("proofs are kept for the head only, which is {head}")));
+        }
+        let account = snapshot.account(address)?.unwrap_or(EMPTY_ACCOUNT);
+        let nodes = proof::prove(|path| snapshot.account_node(path), keccak256(address))?;
+        let prove_slot = |slot: &U256| -> Result<_, StateError> {
+            let key = keccak256(slot.to_be_bytes::<32>());
+            Ok((snapshot.storage(address, *slot)?, proof::prove(|path| snapshot.storage_node(address, path), key)?))
+        };
+        Ok(AccountProof { account, nodes, slots: slots.iter().map(prove_slot).collect::<Result<_, _>>()? })
     }
 
     /// Base fee of the block after the head, wei per gas.

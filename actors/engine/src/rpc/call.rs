@@ -1,5 +1,6 @@
-//! Calls that leave no trace: `eth_call` and `eth_estimateGas`.
+//! Calls that leave no trace: `eth_call`, `eth_estimateGas` and `eth_createAccessList`.
 
+use alloy_eips::eip2930::AccessListResult;
 use alloy_primitives::{Address, Bytes, TxKind, U64, U256};
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_rpc_types_eth::state::StateOverride;
@@ -55,6 +56,18 @@ pub(super) fn estimate_gas(handle: &Handle, mut arguments: Arguments<'_>) -> Ans
     Ok(U64::from(enough))
 }
 
+/// `eth_createAccessList(request, block, overrides)`.
+pub(super) fn create_access_list(handle: &Handle, mut arguments: Arguments<'_>) -> Answer<AccessListResult> {
+    let (at, request) = read(handle, &mut arguments)?;
+    let (access_list, outcome) = handle.reader.access_list(at, &request)?;
+    let (gas_used, error) = match outcome {
+        CallOutcome::Success { gas_used, .. } => (gas_used, None),
+        CallOutcome::Revert { gas_used, output } => (gas_used, Some(Failure::Reverted(output).to_string())),
+        CallOutcome::Halt { gas_used, reason } => (gas_used, Some(reason)),
+    };
+    Ok(AccessListResult { access_list, gas_used: U256::from(gas_used), error })
+}
+
 /// Runs with all the gas there may be; what fails then fails always. Returns gas used and refunded.
 fn highest(handle: &Handle, at: u64, request: &CallRequest) -> Answer<(u64, u64)> {
     match handle.reader.call(at, request)? {
@@ -93,6 +106,16 @@ fn read(handle: &Handle, arguments: &mut Arguments<'_>) -> Answer<(u64, CallRequ
     let asked: TransactionRequest = arguments.next()?;
     let at = handle.number_of(arguments.optional_next()?)?;
     let overrides: Option<StateOverride> = arguments.optional_next()?;
+    Ok((at, request(handle, at, asked, overrides)?))
+}
+
+/// What is asked for, as the EVM takes it.
+pub(super) fn request(
+    handle: &Handle,
+    at: u64,
+    asked: TransactionRequest,
+    overrides: Option<StateOverride>,
+) -> Answer<CallRequest> {
     let overrides = overrides.unwrap_or_default().into_iter().map(one_override).collect::<Answer<Vec<_>>>()?;
     if asked.blob_versioned_hashes.is_some() || asked.max_fee_per_blob_gas.is_some() {
         return Err(Failure::Arguments("transaction type not supported: blobs are off".to_owned()));
@@ -112,7 +135,7 @@ fn read(handle: &Handle, arguments: &mut Arguments<'_>) -> Answer<(u64, CallRequ
     let to = asked.to.unwrap_or(TxKind::Create);
     let input = asked.input.try_into_unique_input().map_err(|error| Failure::Arguments(error.to_string()))?;
     let input = input.unwrap_or_default();
-    Ok((at, CallRequest { caller, to, input, value, gas, gas_price, access_list, overrides }))
+    Ok(CallRequest { caller, to, input, value, gas, gas_price, access_list, overrides })
 }
 
 /// Price per gas; 0 when nothing is said, then no fee is charged.

@@ -19,12 +19,8 @@ fn wide(length: usize) -> u64 {
 
 /// A block with hashes or whole transactions.
 pub(super) fn block(view: &BlockView, full: bool) -> Block {
-    let withdrawals = Withdrawals::new(view.withdrawals.clone());
-    let body = BlockBody {
-        transactions: view.transactions.iter().map(|transaction| transaction.inner().clone()).collect(),
-        ommers: Vec::new(),
-        withdrawals: Some(withdrawals.clone()),
-    };
+    let body = body(view);
+    let withdrawals = body.withdrawals.clone();
     let size = alloy_consensus::Block::<TxEnvelope>::new(view.header.clone(), body).length();
     let transactions = if full {
         BlockTransactions::Full((0..view.transactions.len()).filter_map(|index| transaction(view, index)).collect())
@@ -32,8 +28,17 @@ pub(super) fn block(view: &BlockView, full: bool) -> Block {
         BlockTransactions::Hashes(view.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
     };
     let sealed = Sealed::new_unchecked(view.header.clone(), view.hash);
-    let header = Header::from_consensus(sealed, Some(U256::ZERO), Some(U256::from(size)));
-    Block { header, uncles: Vec::new(), transactions, withdrawals: Some(withdrawals) }
+    let header = Header::from_consensus(sealed, None, Some(U256::from(size)));
+    Block { header, uncles: Vec::new(), transactions, withdrawals }
+}
+
+/// The body as it is encoded.
+pub(super) fn body(view: &BlockView) -> BlockBody<TxEnvelope> {
+    BlockBody {
+        transactions: view.transactions.iter().map(|transaction| transaction.inner().clone()).collect(),
+        ommers: Vec::new(),
+        withdrawals: view.header.withdrawals_root.map(|_| Withdrawals::new(view.withdrawals.clone())),
+    }
 }
 
 /// A transaction of a block.

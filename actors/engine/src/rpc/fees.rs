@@ -35,6 +35,11 @@ pub(super) fn priority_fee(handle: &Handle, _: Arguments<'_>) -> Answer<U256> {
     Ok(U256::from(suggested_tip(handle)?))
 }
 
+/// `eth_baseFee`: of the next block, wei per gas.
+pub(super) fn base_fee(handle: &Handle, _: Arguments<'_>) -> Answer<U64> {
+    Ok(U64::from(handle.reader.next_base_fee()?))
+}
+
 /// `eth_blobBaseFee`: blobs are off, so it stays at its minimum.
 pub(super) fn blob_base_fee(_: &Handle, _: Arguments<'_>) -> Answer<U256> {
     Ok(U256::ONE)

@@ -10,7 +10,7 @@ use jsonrpsee::types::ParamsSequence;
 use super::backend::{Backend, Handle, Lane};
 use super::failure::Answer;
 use super::filters::Filters;
-use super::{account, block, call, fees, logs, subscribe, transact};
+use super::{account, block, call, debug, fees, logs, proof, subscribe, transact};
 
 /// The parameters of a call, read one after the other.
 pub(super) type Arguments<'a> = ParamsSequence<'a>;
@@ -22,6 +22,7 @@ pub(super) fn all(handle: Handle) -> Result<RpcModule<Backend>, RegisterMethodEr
     methods.accounts()?;
     methods.blocks()?;
     methods.transactions()?;
+    methods.debug()?;
     methods.filters()?;
     Ok(methods.0)
 }
@@ -97,6 +98,7 @@ impl Methods {
         self.add("eth_syncing", |_, _| Ok(false))?;
         self.add("eth_accounts", |_, _| Ok(Vec::<Address>::new()))?;
         self.add("txpool_status", transact::pool_status)?;
+        self.add_slow("txpool_contentFrom", transact::pool_content_from)?;
         self.add_slow("txpool_content", transact::pool_content)
     }
 
@@ -105,6 +107,9 @@ impl Methods {
         self.add("eth_getTransactionCount", account::transaction_count)?;
         self.add("eth_getCode", account::code)?;
         self.add("eth_getStorageAt", account::storage)?;
+        self.add("eth_getStorageValues", account::storage_values)?;
+        self.add("eth_getProof", proof::account)?;
+        self.add_slow("eth_createAccessList", call::create_access_list)?;
         self.add_slow("eth_call", call::call)?;
         self.add_slow("eth_estimateGas", call::estimate_gas)
     }
@@ -121,8 +126,20 @@ impl Methods {
         self.add_slow("eth_getLogs", logs::logs)?;
         self.add_slow("eth_gasPrice", fees::gas_price)?;
         self.add_slow("eth_maxPriorityFeePerGas", fees::priority_fee)?;
+        self.add("eth_baseFee", fees::base_fee)?;
         self.add("eth_blobBaseFee", fees::blob_base_fee)?;
         self.add_slow("eth_feeHistory", fees::history)
+    }
+
+    fn debug(&mut self) -> Result<(), RegisterMethodError> {
+        self.add("debug_getRawHeader", debug::raw_header)?;
+        self.add("debug_getRawBlock", debug::raw_block)?;
+        self.add("debug_getRawReceipts", debug::raw_receipts)?;
+        self.add("debug_getRawTransaction", debug::raw_transaction)?;
+        self.add_slow("debug_traceTransaction", debug::trace_transaction)?;
+        self.add_slow("debug_traceBlockByNumber", debug::trace_by_number)?;
+        self.add_slow("debug_traceBlockByHash", debug::trace_by_hash)?;
+        self.add_slow("debug_traceCall", debug::trace_call)
     }
 
     fn transactions(&mut self) -> Result<(), RegisterMethodError> {

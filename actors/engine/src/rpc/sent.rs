@@ -24,7 +24,7 @@ impl Sent {
     }
 
     /// Passes a transaction on, or counts it when too many wait.
-    pub(super) fn tell(&self, transaction: Bytes) {
+    pub(crate) fn tell(&self, transaction: Bytes) {
         if self.news.try_send(transaction).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }

@@ -88,7 +88,7 @@ pub async fn serve(config: &Config, handle: Handle) -> Result<ServerHandle, RpcE
 }
 
 /// Headers for web pages. No credentials are involved, so methods and headers need no list.
-fn cors(origins: &[String]) -> Result<Option<CorsLayer>, RpcError> {
+pub(crate) fn cors(origins: &[String]) -> Result<Option<CorsLayer>, RpcError> {
     if origins.is_empty() {
         return Ok(None);
     }

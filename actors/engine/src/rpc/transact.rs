@@ -100,3 +100,21 @@ pub(super) fn pool_content(handle: &Handle, _: Arguments<'_>) -> Answer<PoolCont
     }
     Ok(content)
 }
+
+/// What one sender has waiting, by nonce.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub(super) struct SenderContent {
+    pending: BTreeMap<String, Transaction>,
+    queued: BTreeMap<String, Transaction>,
+}
+
+/// `txpool_contentFrom(address)`.
+pub(super) fn pool_content_from(handle: &Handle, mut arguments: Arguments<'_>) -> Answer<SenderContent> {
+    let sender: Address = arguments.next()?;
+    let mut content = SenderContent::default();
+    for (entry, is_pending) in handle.pool.lock().entries().filter(|(entry, _)| entry.sender() == sender) {
+        let part = if is_pending { &mut content.pending } else { &mut content.queued };
+        part.insert(entry.nonce().to_string(), convert::pooled(entry));
+    }
+    Ok(content)
+}

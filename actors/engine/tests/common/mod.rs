@@ -136,21 +136,30 @@ impl DevChain {
 
     /// One HTTP request that says how long its body is.
     pub async fn http_of_length(&self, method: &str, body: &str, length: usize, headers: &str) -> (String, String) {
-        let address = self.address();
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let head =
-            format!("{method} / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
-        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.to_lowercase(), body.to_owned())
+        request(self.address(), method, body, length, headers).await
     }
 
     /// Stops JSON-RPC.
     pub async fn stop(self) {
         self.server.stop().await;
     }
+}
+
+/// The answer of a server to one body.
+pub async fn post(address: SocketAddr, body: &str) -> Value {
+    let (_, answer) = request(address, "POST", body, body.len(), "content-type: application/json\r\n").await;
+    serde_json::from_str(&answer).unwrap()
+}
+
+async fn request(address: SocketAddr, method: &str, body: &str, length: usize, headers: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head =
+        format!("{method} / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_lowercase(), body.to_owned())
 }
 
 fn make_block(engine: &mut Engine, pool: &SharedPool) {
