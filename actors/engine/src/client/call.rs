@@ -182,11 +182,11 @@ impl Client {
     }
 
     /// Receipts of a block that the client has executed, or why it does not show them.
-    pub(super) async fn receipts(&self, hash: B256) -> Result<Result<Vec<ReceiptEnvelope>, String>, CallError> {
+    pub(super) async fn receipts(&self, hash: B256, number: u64) -> Result<Result<Vec<ReceiptEnvelope>, String>, CallError> {
         let method = "eth_getBlockReceipts";
         let mut reason = String::new();
-        // Reth shows a block that is not yet head as the pending one only.
-        for block in [json!(hash), json!("pending")] {
+        // Reth shows a block that is not yet head as the pending one only; EthereumJS 0.10.5 knows no block by its hash here.
+        for block in [json!(hash), json!(U64::from(number)), json!("pending")] {
             let answer: Option<Vec<ReceiptAnswer>> = match self.eth.call(method, json!([block]).into_params()).await {
                 Ok(answer) => answer,
                 Err(CallError::Said { message, .. }) => {

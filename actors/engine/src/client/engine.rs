@@ -330,9 +330,9 @@ impl ClientEngine {
         if !may_burn {
             return Ok(Vec::new());
         }
-        let receipts = match self.client.receipts(hash).await? {
+        let receipts = match self.client.receipts(hash, header.number).await? {
             Ok(receipts) => receipts,
-            Err(_not_shown) => self.receipts_of_head(hash).await?,
+            Err(_not_shown) => self.receipts_of_head(hash, header.number).await?,
         };
         if calculate_receipt_root(&receipts) != header.receipts_root {
             return Err(Failure::Unfit(format!("the execution client shows other receipts than block {hash} has")));
@@ -348,13 +348,13 @@ impl ClientEngine {
     }
 
     /// Some clients show receipts of their head only. Nothing is final by that: safe and finalized stay.
-    async fn receipts_of_head(&self, hash: B256) -> Result<Vec<ReceiptEnvelope>, Failure> {
+    async fn receipts_of_head(&self, hash: B256, number: u64) -> Result<Vec<ReceiptEnvelope>, Failure> {
         let committed = self.head.as_ref().map_or(self.genesis, |(head, _)| *head);
         let state = ForkchoiceState { head_block_hash: hash, safe_block_hash: committed, finalized_block_hash: committed };
         self.client.forkchoice(state, None).await?;
         let mut tries = 0;
         loop {
-            match self.client.receipts(hash).await? {
+            match self.client.receipts(hash, number).await? {
                 Ok(receipts) => return Ok(receipts),
                 // It may still be writing them down.
                 Err(_not_yet) if tries < RECEIPT_TRIES => tokio::time::sleep(RECEIPT_WAIT).await,
