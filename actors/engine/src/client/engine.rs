@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alloy_consensus::proofs::calculate_receipt_root;
-use alloy_consensus::{Block, Header, ReceiptEnvelope, TxEnvelope};
+use alloy_consensus::{Block, Header, TxEnvelope};
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{Address, B256, BloomInput, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rpc_types_engine::{ExecutionPayloadV3, ForkchoiceState, PayloadAttributes};
-use alloy_sol_types::SolEvent as _;
-use alys_blocks::{BRIDGE_CONTRACT, ChainSpec};
+use alys_blocks::ChainSpec;
 
 use super::Config;
 use super::answer::{BuiltPayload, PayloadStatus, Verdict};
 use super::call::{CallError, Client};
 use crate::core::block::Invalid;
 use crate::core::build::Attributes;
-use crate::core::burns::{self, Burn, RequestPegOut};
+use crate::core::burns::Burn;
 use crate::core::forks::Rules;
 use crate::core::genesis::{self, GenesisError};
 use crate::core::{header, verify};
@@ -27,13 +25,6 @@ const METHODS: [&str; 3] = ["engine_newPayloadV3", "engine_forkchoiceUpdatedV3",
 
 /// Executed blocks that are remembered: one for each round of a height, so few. One that fell out is executed again.
 const MAX_EXECUTED: usize = 64;
-
-/// How often, and how far apart, the receipts of a new head are asked for.
-const RECEIPT_TRIES: u32 = 20;
-const RECEIPT_WAIT: Duration = Duration::from_millis(50);
-
-/// Most burns in one answer, as of the embedded engine.
-const MAX_BURNS: usize = 10_000;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +67,13 @@ pub(super) struct Committed {
 
 /// The execution client, and what must be known between calls.
 pub(super) struct ClientEngine {
-    client: Client,
+    pub(super) client: Client,
     rules: Rules,
-    genesis: B256,
+    pub(super) genesis: B256,
     chain_id: u64,
     build_time: Duration,
     /// Committed head. `None`: not asked for since the client was away.
-    head: Option<(B256, Header)>,
+    pub(super) head: Option<(B256, Header)>,
     executed: BTreeMap<B256, Executed>,
 }
 
@@ -112,13 +103,13 @@ impl ClientEngine {
         if self.head.is_none() {
             self.introduce().await?;
         }
-        // Head, safe and finalized are always named together; a client without a finalized block is at its genesis, or
-        // does not keep that over a restart.
-        let mut found = self.client.header_by_number(BlockNumberOrTag::Finalized).await?;
-        if found.as_ref().is_none_or(|(_, header)| header.number == 0) {
-            found = self.client.header_by_number(BlockNumberOrTag::Latest).await?;
-        }
-        let head = found.ok_or_else(|| Failure::Unfit("the execution client shows no block at all".into()))?;
+        let latest = self.client.header_by_number(BlockNumberOrTag::Latest).await?;
+        let latest = latest.ok_or_else(|| Failure::Unfit("the execution client shows no block at all".into()))?;
+        let finalized = self.client.header_by_number(BlockNumberOrTag::Finalized).await?;
+        // What is committed is finalized. The latest may be a child of it whose receipts were asked for; when it is further
+        // ahead, the client has forgotten over a restart what was finalized.
+        let is_child = |finalized: &Header| latest.1.number <= finalized.number.saturating_add(1);
+        let head = finalized.filter(|(_, finalized)| is_child(finalized)).unwrap_or(latest);
         self.head = Some(head.clone());
         Ok(head)
     }
@@ -149,7 +140,7 @@ impl ClientEngine {
         Ok(())
     }
 
-    async fn known_head(&mut self) -> Result<(B256, Header), Failure> {
+    pub(super) async fn known_head(&mut self) -> Result<(B256, Header), Failure> {
         match &self.head {
             Some(head) => Ok(head.clone()),
             None => self.head().await,
@@ -291,23 +282,6 @@ impl ClientEngine {
         Ok(Committed { head: (hash, header), burns, first: true })
     }
 
-    /// Burns of committed blocks, both ends included.
-    ///
-    /// # Errors
-    /// `Refused` when there are too many.
-    pub(super) async fn burns(&mut self, from: u64, to: u64) -> Result<Vec<Burn>, Failure> {
-        let (_, head) = self.known_head().await?;
-        let mut found = Vec::new();
-        for number in self.client.burn_blocks(from, to.min(head.number)).await? {
-            let Some((hash, header)) = self.client.header_by_number(BlockNumberOrTag::Number(number)).await? else { continue };
-            found.extend(self.burns_of(hash, &header, None).await?);
-            if found.len() > MAX_BURNS {
-                return Err(Failure::Refused(format!("more than {MAX_BURNS} burns up to block {number}: ask in parts")));
-            }
-        }
-        Ok(found)
-    }
-
     pub(super) async fn balance(&self, address: Address) -> Result<U256, Failure> {
         Ok(self.client.balance(address).await?)
     }
@@ -318,51 +292,6 @@ impl ClientEngine {
             Ok(hash) => Ok(Ok(hash)),
             Err(CallError::Said { message, .. }) => Ok(Err(message)),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Burns of an executed block: receipts that make up the header's root. Most blocks need none, their bloom says so.
-    /// Hashes of its transactions, where they are not at hand, come from the client.
-    async fn burns_of(&self, hash: B256, header: &Header, hashes: Option<Vec<B256>>) -> Result<Vec<Burn>, Failure> {
-        let bloom = &header.logs_bloom;
-        let may_burn = bloom.contains_input(BloomInput::Raw(BRIDGE_CONTRACT.as_slice()))
-            && bloom.contains_input(BloomInput::Raw(RequestPegOut::SIGNATURE_HASH.as_slice()));
-        if !may_burn {
-            return Ok(Vec::new());
-        }
-        let receipts = match self.client.receipts(hash, header.number).await? {
-            Ok(receipts) => receipts,
-            Err(_not_shown) => self.receipts_of_head(hash, header.number).await?,
-        };
-        if calculate_receipt_root(&receipts) != header.receipts_root {
-            return Err(Failure::Unfit(format!("the execution client shows other receipts than block {hash} has")));
-        }
-        let hashes = match hashes {
-            Some(hashes) => hashes,
-            None => self.client.transactions(hash).await?,
-        };
-        if hashes.len() != receipts.len() {
-            return Err(Failure::Unfit(format!("the execution client does not show the transactions of block {hash}")));
-        }
-        Ok(burns::find(header.number, &receipts, hashes))
-    }
-
-    /// Some clients show receipts of their head only. Nothing is final by that: safe and finalized stay.
-    async fn receipts_of_head(&self, hash: B256, number: u64) -> Result<Vec<ReceiptEnvelope>, Failure> {
-        let committed = self.head.as_ref().map_or(self.genesis, |(head, _)| *head);
-        let state = ForkchoiceState { head_block_hash: hash, safe_block_hash: committed, finalized_block_hash: committed };
-        self.client.forkchoice(state, None).await?;
-        let mut tries = 0;
-        loop {
-            match self.client.receipts(hash, number).await? {
-                Ok(receipts) => return Ok(receipts),
-                // It may still be writing them down.
-                Err(_not_yet) if tries < RECEIPT_TRIES => tokio::time::sleep(RECEIPT_WAIT).await,
-                Err(reason) => {
-                    return Err(Failure::Unfit(format!("the execution client shows no receipts of block {hash}: {reason}")));
-                }
-            }
-            tries += 1;
         }
     }
 

@@ -22,8 +22,13 @@ use crate::pool::{Pool, SharedPool};
 use crate::rpc;
 use crate::testing::spec;
 
-/// What becomes of the true answer of a method.
-pub(super) type Twist = Box<dyn Fn(Value) -> Result<Value, ErrorObjectOwned> + Send>;
+/// What a method does in the place of what it should.
+enum Twist {
+    /// Nothing; it answers this.
+    Instead(Value),
+    /// All of it; its answer becomes another.
+    After(Box<dyn Fn(Value) -> Result<Value, ErrorObjectOwned> + Send>),
+}
 
 /// Methods that are passed to the embedded engine's own JSON-RPC.
 const ETH: [&str; 8] = [
@@ -172,12 +177,12 @@ impl Fake {
 
     /// From now on the answer of a method is what becomes of the true one.
     pub(super) fn twist(&self, method: &'static str, twist: impl Fn(Value) -> Result<Value, ErrorObjectOwned> + Send + 'static) {
-        self.inner.twists.lock().unwrap().insert(method, Box::new(twist));
+        self.inner.twists.lock().unwrap().insert(method, Twist::After(Box::new(twist)));
     }
 
-    /// From now on a method has this answer.
+    /// From now on a method has this answer, and does nothing.
     pub(super) fn say(&self, method: &'static str, answer: Value) {
-        self.twist(method, move |_| Ok(answer.clone()));
+        self.inner.twists.lock().unwrap().insert(method, Twist::Instead(answer));
     }
 
     /// The truth again.
@@ -202,10 +207,13 @@ async fn serve(inner: &Arc<Inner>, methods: &[&'static str]) -> (String, ServerH
     for &method in methods {
         let answer = move |params: Params<'static>, inner: Arc<Arc<Inner>>, _| async move {
             let params: Vec<Value> = params.parse()?;
+            if let Some(Twist::Instead(answer)) = inner.twists.lock().unwrap().get(method) {
+                return Ok(answer.clone());
+            }
             let truth = inner.running.lock().await.answer(method, params).await;
             match inner.twists.lock().unwrap().get(method) {
-                Some(twist) => twist(truth.unwrap_or(Value::Null)),
-                None => truth,
+                Some(Twist::After(twist)) => twist(truth.unwrap_or(Value::Null)),
+                _ => truth,
             }
         };
         module.register_async_method(method, answer).unwrap();

@@ -14,7 +14,7 @@
 //! | `ExecuteBlock` | `newPayloadV3` | `VALID`, `INVALID` | valid, invalid with its reason |
 //! | | | `SYNCING`, `ACCEPTED` | the parent is unknown: chain replays from storage |
 //! | `CommitExecution` | `forkchoiceUpdatedV3`: head, safe and finalized are one | `VALID` | head |
-//! | `GetExecutionHead` | `eth_getBlockByNumber` | the finalized block, or its latest | head |
+//! | `GetExecutionHead` | `eth_getBlockByNumber` | the finalized block, or the latest where that was forgotten | head |
 //! | any | | nothing, or an error | not ready, with the reason: ask again |
 
 mod actor;
@@ -23,6 +23,7 @@ mod call;
 mod config;
 mod engine;
 mod metrics;
+mod receipts;
 mod token;
 mod wallets;
 

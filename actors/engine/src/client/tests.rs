@@ -230,8 +230,12 @@ async fn burns_that_the_client_invents_or_hides_are_noticed() {
     });
     let refused = role.build(2, Vec::new()).await.unwrap_err();
     assert!(refused.to_string().contains("other receipts"), "{refused}");
+
+    let fake = Fake::start().await;
+    let role = Role::start(fake.config.clone());
+    fake.pool(burn(1, 0)).await;
     fake.say("eth_getBlockReceipts", Value::Null);
-    let refused = role.build(4, Vec::new()).await.unwrap_err();
+    let refused = role.build(2, Vec::new()).await.unwrap_err();
     assert!(refused.to_string().contains("no receipts"), "{refused}");
 }
 
