@@ -112,8 +112,9 @@ impl Client {
     /// # Errors
     /// Addresses or secret are wrong: what to do.
     pub(super) fn new(config: &Config) -> Result<Self, String> {
+        let jwt_file = config.jwt_file.as_deref().ok_or("set `engine.client.jwt_file` to the secret of the execution client")?;
         Ok(Self {
-            engine: Door::open(&config.engine_url, config.timeout, Token::read(&config.jwt_file)?)?,
+            engine: Door::open(&config.engine_url, config.timeout, Token::read(jwt_file)?)?,
             eth: Door::open(&config.rpc_url, config.timeout, Token::none())?,
         })
     }

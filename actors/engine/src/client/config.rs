@@ -14,7 +14,7 @@ pub struct Config {
     /// Its Eth JSON-RPC, such as `http://127.0.0.1:8546`. Another port than `engine.rpc.listen`, where wallets call us.
     pub rpc_url: String,
     /// The secret that both share: 64 hex digits, the file that the client is started with as `--authrpc.jwtsecret`.
-    pub jwt_file: PathBuf,
+    pub jwt_file: Option<PathBuf>,
     /// How long one call may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -31,7 +31,7 @@ impl Default for Config {
         Self {
             engine_url: "http://127.0.0.1:8551".into(),
             rpc_url: "http://127.0.0.1:8546".into(),
-            jwt_file: PathBuf::from("jwt.hex"),
+            jwt_file: None,
             timeout: Duration::from_secs(8),
             build_time: Duration::from_millis(200),
             watch_interval: Duration::from_secs(2),

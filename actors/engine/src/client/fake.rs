@@ -171,7 +171,7 @@ impl Fake {
         let folder = tempfile::tempdir().unwrap();
         let jwt_file = folder.path().join("jwt.hex");
         std::fs::write(&jwt_file, "ab".repeat(32)).unwrap();
-        let config = Config { engine_url, rpc_url, jwt_file, ..Config::default() };
+        let config = Config { engine_url, rpc_url, jwt_file: Some(jwt_file), ..Config::default() };
         Self { config, inner, _servers: [engine, eth], _folder: folder }
     }
 

@@ -299,9 +299,11 @@ async fn without_a_client_the_role_lives_and_says_what_it_misses() {
     let role = Role::start(config);
     let refused = role.started.remote.ask(GetExecutionHead {}).await.unwrap_err();
     assert!(refused.is_passing() && refused.to_string().contains("http://127.0.0.1:1 does not answer"), "{refused}");
-    let config = super::Config { jwt_file: "/nowhere/jwt.hex".into(), ..fake.config.clone() };
-    let ended = Role::start(config).started.finished().await;
-    assert!(matches!(&ended, Err(ActorError::Configuration(text)) if text.contains("openssl rand")), "{:?}", ended.err());
+    for (jwt_file, help) in [(Some("/nowhere/jwt.hex".into()), "openssl rand"), (None, "set `engine.client.jwt_file`")] {
+        let config = super::Config { jwt_file, ..fake.config.clone() };
+        let ended = Role::start(config).started.finished().await;
+        assert!(matches!(&ended, Err(ActorError::Configuration(text)) if text.contains(help)), "{:?}", ended.err());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
