@@ -208,15 +208,19 @@ impl Role {
         request.approved_by
     }
 
-    /// Signatures of two members, as bridge would take them.
+    /// Signatures of two members, as bridge would take them. One may send its own again over a new session.
     async fn two_signatures(&mut self) -> Vec<bridge::FederationSignatures> {
         let mut given: Vec<bridge::FederationSignatures> = Vec::new();
         while given.len() < 2 {
             let bridge::Inbox::FederationSignatures(signatures, reply) = self.bridge.next().await else {
                 panic!("another message")
             };
-            reply.send(bridge::SignatureVerdict { accepted: true, complete: given.len() == 1, reason: String::new() });
-            given.push(signatures);
+            let is_new = given.iter().all(|known| known.member != signatures.member);
+            let complete = is_new && given.len() == 1;
+            reply.send(bridge::SignatureVerdict { accepted: true, complete, reason: String::new() });
+            if is_new {
+                given.push(signatures);
+            }
         }
         given
     }
