@@ -160,12 +160,7 @@ impl EngineActor {
                 // After the head is visible to readers: who adds to the pool reads accounts there, under the pool's lock.
                 pool.lock().update(head.header.number, changed_accounts(&block.diff));
             }
-            if !burns.is_empty()
-                && let Err(refused) = runtime.block_on(bridge.post(bridge::BurnEventDetected { burns }))
-            {
-                // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
-                tracing::warn!(height = head.header.number, %refused, "bridge was not told of burns");
-            }
+            runtime.block_on(tell_bridge(&bridge, head.header.number, burns));
             Ok(convert::head(head.hash, &head.header))
         })
         .await
@@ -252,7 +247,11 @@ impl RoleActor for EngineActor {
             Inbox::ExecuteBlock(request, reply) => self.execute(request, reply).await,
             Inbox::CommitExecution(request, reply) => self.commit(request, reply).await,
             Inbox::GetExecutionHead(_, reply) => {
-                self.run(reply, |engine, _| Ok(convert::head(engine.head().hash, &engine.head().header))).await
+                let answer = |engine: &mut Engine, _: &SharedPool| {
+                    let head = engine.head();
+                    Ok(convert::head(head.hash, &head.header))
+                };
+                self.run(reply, answer).await
             }
             Inbox::ProcessTransaction(request, reply) => self.process(request, reply).await,
             Inbox::GetBalance(request, reply) => self.balance(request, reply).await,
@@ -312,6 +311,15 @@ impl RoleActor for EngineActor {
 fn best(pool: &SharedPool, base_fee: u64) -> impl Iterator<Item = Recovered<TxEnvelope>> {
     let best = pool.lock().best(base_fee);
     best.map(|entry| entry.transaction().clone())
+}
+
+/// Burns of a committed block. Only news: bridge reads them from the ledger facts of finalised blocks as well.
+pub(crate) async fn tell_bridge(bridge: &Remote<bridge::Inbox>, height: u64, burns: Vec<common::Burn>) {
+    if !burns.is_empty()
+        && let Err(refused) = bridge.post(bridge::BurnEventDetected { burns }).await
+    {
+        tracing::warn!(height, %refused, "bridge was not told of burns");
+    }
 }
 
 /// Hands transactions of our own wallets to gossip, until JSON-RPC is gone. Those from gossip never come here.

@@ -31,7 +31,7 @@ use crate::io::store::{Options, Store, StoreError};
 use crate::pool::Account;
 
 /// Most burns in one answer: about 3 MiB.
-const MAX_BURNS: usize = 10_000;
+pub(crate) const MAX_BURNS: usize = 10_000;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]

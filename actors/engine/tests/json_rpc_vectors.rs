@@ -6,12 +6,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "common/archive.rs"]
+mod archive;
 mod common;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use alloy_consensus::transaction::{Recovered, SignerRecoverable as _};
 use alloy_consensus::{Block, Header, TxEnvelope};
@@ -32,6 +33,7 @@ use alys_engine::io::history::StateAt;
 use alys_engine::io::store::{Options, Store};
 use alys_engine::pool::{Limits, Pool, SharedPool};
 use alys_engine::rpc::{self, Handle, Sent};
+use archive::unpack;
 use serde_json::{Value, json};
 
 /// Pairs that are not answered as they say, with the reason. `docs/crates/engine.md` lists them for people.
@@ -119,19 +121,6 @@ impl EthExecutorSpec for Schedule {
     fn deposit_contract_address(&self) -> Option<Address> {
         Some(Address::ZERO)
     }
-}
-
-fn unpack() -> Option<tempfile::TempDir> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let vectors = std::env::var_os("ALYS_VECTORS").map_or_else(default, PathBuf::from);
-    if !vectors.is_dir() {
-        println!("skipped: {} does not exist; set ALYS_VECTORS to the folder of the public test vectors", vectors.display());
-        return None;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let archive = vectors.join("execution-apis-tests.tar.gz");
-    assert!(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(folder.path()).status().unwrap().success());
-    Some(folder)
 }
 
 fn genesis(text: &Value) -> ExecutedBlock {
@@ -272,7 +261,7 @@ fn shape(value: &Value) -> BTreeSet<&String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn execution_apis_pairs() {
-    let Some(folder) = unpack() else { return };
+    let Some(folder) = unpack("execution-apis-tests.tar.gz") else { return };
     let folder = folder.path().join("tests");
     let text: Value = serde_json::from_slice(&std::fs::read(folder.join("genesis.json")).unwrap()).unwrap();
     let chain_id = text["config"]["chainId"].as_u64().unwrap();

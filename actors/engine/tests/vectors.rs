@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use alloy_consensus::{Block, TxEnvelope};
@@ -20,6 +19,10 @@ use alys_engine::core::state::StateSource;
 use alys_engine::core::{trie, verify};
 use serde_json::{Map, Value};
 
+#[path = "common/archive.rs"]
+mod archive;
+use archive::unpack;
+
 const RULES: Rules = Rules { chain_id: 1, forks: ForkSchedule { prague: None, osaka: None }, gas_limit: None, blobs: true };
 
 /// Known to differ, by name of the test, with the reason.
@@ -31,24 +34,6 @@ const EIP_7610: &str = "EIP-7610: creation at an address that has storage";
 
 /// Takes half a minute for one test.
 const SLOW: &[&str] = &["loopMul"];
-
-fn vectors() -> Option<PathBuf> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let folder = std::env::var_os("ALYS_VECTORS").map_or_else(default, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: {} does not exist; set ALYS_VECTORS to the folder of the public test vectors", folder.display());
-    None
-}
-
-fn unpack(archive: &str) -> Option<tempfile::TempDir> {
-    let folder = tempfile::tempdir().unwrap();
-    let archive = vectors()?.join(archive);
-    let status = Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(folder.path()).status().unwrap();
-    assert!(status.success());
-    Some(folder)
-}
 
 fn json_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

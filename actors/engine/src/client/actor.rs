@@ -9,7 +9,7 @@ use alys_proto::engine::{
     Balance, BlockTemplate, BuildBlockRequest, Burns, CommitExecution, ExecuteBlock, ExecutionHead, ExecutionResult, GetBalance,
     GetBurns, Inbox, ProcessTransaction, TransactionResult,
 };
-use alys_proto::{Message, Refused, Reply, bridge, common};
+use alys_proto::{Message, Refused, Reply, common};
 use axum::http::Uri;
 
 use super::call::{CallError, Client};
@@ -17,7 +17,7 @@ use super::engine::{ClientEngine, Failure};
 use super::metrics::Metrics;
 use super::wallets::Wallets;
 use crate::actor::trail::Trail;
-use crate::actor::{Peers, convert, tell_network};
+use crate::actor::{Peers, convert, tell_bridge, tell_network};
 use crate::config::Config;
 use crate::core::genesis;
 use crate::{pool, rpc};
@@ -119,12 +119,7 @@ impl ClientActor {
         if committed.first {
             self.trail.committed(hash, &burns);
         }
-        if !burns.is_empty()
-            && let Err(refused) = self.peers.bridge.post(bridge::BurnEventDetected { burns }).await
-        {
-            // Only the news is lost: bridge reads burns from the ledger facts of finalised blocks as well.
-            tracing::warn!(height = header.number, %refused, "bridge was not told of burns");
-        }
+        tell_bridge(&self.peers.bridge, header.number, burns).await;
         Ok(convert::head(head_hash, &header))
     }
 

@@ -12,13 +12,11 @@ use alys_blocks::BRIDGE_CONTRACT;
 
 use super::engine::{ClientEngine, Failure};
 use crate::core::burns::{self, Burn, RequestPegOut};
+use crate::engine::MAX_BURNS;
 
 /// How often, and how far apart, the receipts of a new head are asked for.
 const RECEIPT_TRIES: u32 = 20;
 const RECEIPT_WAIT: Duration = Duration::from_millis(50);
-
-/// Most burns in one answer, as of the embedded engine.
-const MAX_BURNS: usize = 10_000;
 
 impl ClientEngine {
     /// Burns of committed blocks, both ends included.

@@ -23,8 +23,6 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::rpc::{self, RpcError, Sent};
 
-/// Largest request, as of the embedded engine's own server.
-const MAX_REQUEST_BYTES: usize = 5 << 20;
 /// Largest answer.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// Longest call: traces may take their time.
@@ -56,9 +54,10 @@ impl Wallets {
         let address = listener.local_addr().map_err(failed)?;
         let http = Client::builder(TokioExecutor::new()).build_http();
         let calls = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+        let longest = usize::try_from(rpc::MAX_REQUEST_BYTES).unwrap_or(usize::MAX);
         let routes = Router::new()
             .route("/", post(pass))
-            .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+            .layer(DefaultBodyLimit::max(longest))
             .layer(GlobalConcurrencyLimitLayer::new(calls))
             .layer(tower::ServiceBuilder::new().option_layer(rpc::cors(&config.cors)?))
             .with_state(Passing { http, client, sent });

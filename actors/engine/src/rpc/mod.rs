@@ -40,5 +40,5 @@ mod watch;
 pub use backend::Handle;
 pub use config::Config;
 pub use sent::Sent;
-pub(crate) use server::cors;
+pub(crate) use server::{MAX_REQUEST_BYTES, cors};
 pub use server::{RpcError, ServerHandle, serve};

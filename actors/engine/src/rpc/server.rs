@@ -11,7 +11,7 @@ use super::subscribe::HexIds;
 use super::{Config, Handle, methods};
 
 /// Largest request body: 5 MiB, forty of the largest transactions in hex in one batch.
-const MAX_REQUEST_BYTES: u32 = 5 << 20;
+pub(crate) const MAX_REQUEST_BYTES: u32 = 5 << 20;
 /// Largest response: 25 MiB, the logs of a full answer (see `logs`) with data of a usual size.
 const MAX_RESPONSE_BYTES: u32 = 25 << 20;
 /// Most calls in one batch.

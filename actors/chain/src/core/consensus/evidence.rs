@@ -1,6 +1,6 @@
 //! Proof that a validator signed two different things in one place. Nothing is decided by it: it is for the other operators.
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, hex};
 use alys_blocks::certificate::verify_signature;
 use alys_blocks::{ChainDomain, ChainSpec, ValidatorId, VoteKind};
 use alys_proto::chain;
@@ -134,7 +134,7 @@ impl Evidence {
 
 /// The name under which a record is kept. It takes the place of that of an earlier height.
 pub fn key(record: &chain::Evidence) -> String {
-    let validator: String = record.validator.iter().map(|byte| format!("{byte:02x}")).collect();
+    let validator = hex::encode(&record.validator);
     let place = record.height.checked_rem(KEPT).unwrap_or(0);
     format!("{PREFIX}{validator}/{}/{place:02}", record.kind)
 }
