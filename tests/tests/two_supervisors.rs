@@ -104,10 +104,18 @@ async fn instances(alys: &Alys) -> eyre::Result<BTreeMap<String, Instance>> {
     Ok(answer.instances.into_iter().filter(|one| one.role() != Role::Supervisor).map(|one| (one.name.clone(), one)).collect())
 }
 
-/// Processes of the roles, as they say themselves.
+/// Processes of the roles, as they say themselves: of every role that is kept, for one that has just started is known to its
+/// supervisor before this debug node has met it.
 async fn pids(alys: &Alys) -> eyre::Result<BTreeMap<String, u32>> {
-    let all = alys.observations().await?;
-    Ok(all.into_iter().filter(|seen| seen.role() != Role::Supervisor).map(|seen| (seen.instance.clone(), seen.pid)).collect())
+    let kept = instances(alys).await?;
+    // Governance is kept beside the roles and is none: it answers no debug node.
+    let roles: Vec<&String> = kept.values().filter(|one| one.role() != Role::Unspecified).map(|one| &one.name).collect();
+    wait("every role to answer for itself", PATIENCE, async || {
+        let all = alys.observations().await?.into_iter().filter(|seen| seen.role() != Role::Supervisor);
+        let pids: BTreeMap<String, u32> = all.map(|seen| (seen.instance.clone(), seen.pid)).collect();
+        Ok(roles.iter().all(|name| pids.contains_key(*name)).then_some(pids))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
