@@ -38,10 +38,10 @@ impl Windows {
         }
     }
 
-    /// Credit is returned in portions, so that many messages cost one frame and wake each side once; the quarter that is left
-    /// is what the receiver has to do until the next ones come.
+    /// Credit is returned in portions, so that many messages cost one frame and wake each side once. A quarter: while one is on
+    /// its way back the other three are at work, on both sides.
     pub(crate) const fn portion(self) -> u32 {
-        self.back.saturating_sub(self.back / 4)
+        if self.back < 4 { 1 } else { self.back / 4 }
     }
 }
 

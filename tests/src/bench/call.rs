@@ -4,7 +4,8 @@
 //! |---|---|---|---|
 //! | one after the other | `Remote::ask` | `ractor::call_t!` | unary |
 //! | 256 under way | the same | the same | the same, on one HTTP/2 connection |
-//! | told, 100 bytes | `Remote::tell` | `cast` | client stream |
+//! | told, 100 bytes | `Remote::tell` | `cast` | client stream, computed where it is written |
+//! | told by a task of its own | `Remote::tell` | `cast` | client stream behind a channel of 1,000, as a program would tell |
 //!
 //! The baselines are what the crates give out of the box: TCP on loopback, ractor's own listener and derive.
 
@@ -29,6 +30,8 @@ const CALLS: usize = 5_000;
 const UNDER_WAY: usize = 256;
 const TOLD: usize = 200_000;
 const BODY: usize = 100;
+/// As many messages as a mailbox of ours holds.
+const CHANNEL: usize = 1_000;
 
 /// One figure of one round for all three.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,8 @@ pub struct Round {
     pub under_way: Figure,
     /// Told messages per second.
     pub told: Figure,
+    /// The same, with the tonic stream fed through a channel.
+    pub told_by_a_task: Figure,
     /// Processor time of both processes for a told message, microseconds.
     pub told_cpu: Figure,
 }
@@ -92,10 +97,12 @@ async fn round(ways: &mut Ways) -> eyre::Result<Round> {
     let ours = told(ways, async |ways| tell_ours(&ways.ours).await).await?;
     let bare = told(ways, async |ways| tell_bare(&ways.bare).await).await?;
     let tonic = told(ways, async |ways| tell_tonic(&mut ways.tonic).await).await?;
+    let fed = told(ways, async |ways| feed_tonic(&mut ways.tonic).await).await?;
     Ok(Round {
         sequential,
         under_way,
         told: Figure { ours: ours.0, bare: bare.0, tonic: tonic.0 },
+        told_by_a_task: Figure { ours: ours.0, bare: bare.0, tonic: fed.0 },
         told_cpu: Figure { ours: ours.1, bare: bare.1, tonic: tonic.1 },
     })
 }
@@ -152,10 +159,26 @@ async fn tell_bare(to: &ActorRef<Bare>) -> eyre::Result<()> {
 }
 
 async fn tell_tonic(to: &mut Governance) -> eyre::Result<()> {
-    let message = || FromMember { payload: Some(Payload::BlockProposal(vec![7; BODY])), ..FromMember::default() };
-    let mut answers = to.session(stream::iter((0..TOLD).map(move |_| message()))).await?.into_inner();
+    let mut answers = to.session(stream::iter((0..TOLD).map(|_| tonic_message()))).await?.into_inner();
     answers.message().await?.ok_or_eyre("the stream ended without an answer")?;
     Ok(())
+}
+
+/// As whoever has a handle of the stream and something to tell.
+async fn feed_tonic(to: &mut Governance) -> eyre::Result<()> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(CHANNEL);
+    let fed = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|message| (message, receiver)));
+    let mut answers = to.session(fed).await?.into_inner();
+    for _ in 0..TOLD {
+        sender.send(tonic_message()).await?;
+    }
+    drop(sender);
+    answers.message().await?.ok_or_eyre("the stream ended without an answer")?;
+    Ok(())
+}
+
+fn tonic_message() -> FromMember {
+    FromMember { payload: Some(Payload::BlockProposal(vec![7; BODY])), ..FromMember::default() }
 }
 
 #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts far below 2^52")]

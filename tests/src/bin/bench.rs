@@ -114,10 +114,11 @@ async fn main() -> eyre::Result<()> {
 
 fn show(rounds: &[Round]) {
     type Row = (&'static str, fn(&Round) -> Figure);
-    let figures: [Row; 4] = [
+    let figures: [Row; 5] = [
         ("call, one after the other, p50 µs", |round| round.sequential),
         ("calls/s, 256 under way", |round| round.under_way),
         ("told/s, 100 bytes", |round| round.told),
+        ("the same, tonic fed by a task", |round| round.told_by_a_task),
         ("told, processor µs", |round| round.told_cpu),
     ];
     println!("{:<36}{:>12}{:>12}{:>12}{:>12}{:>12}", "", "ours", "bare", "tonic", "ours/bare", "ours/tonic");
