@@ -205,9 +205,8 @@ impl RoleActor for ChainActor {
                     Ok(())
                 }
             },
-            chain::Inbox::GovernanceBlockProposal(_, reply) => {
-                reply.send(verdict("governance records are not active at this height"));
-                Ok(())
+            chain::Inbox::GovernanceBlockProposal(request, reply) => {
+                shell.proposal(Ok(Claim::Record(request.record)), reply).await
             }
         }
     }
@@ -245,6 +244,7 @@ impl RoleActor for ChainActor {
             ("missed_slots", status.missed_slots.to_string()),
             ("block_latency_ms", status.latency_millis.to_string()),
             ("bitcoin_height", status.bitcoin.map_or_else(|| "-".into(), |view| view.height.to_string())),
+            ("peg", status.peg_paused.map_or_else(|| "open".into(), |since| format!("paused since block {since}"))),
             ("sync_target", status.sync_target.to_string()),
             ("equivocations", status.equivocations.to_string()),
             ("proposed", status.proposed.to_string()),

@@ -39,6 +39,8 @@ pub struct Metrics {
     proposed_blocks_total: u64,
     /// Claims that wait to be put into a block.
     pending_claims: usize,
+    /// Whether the federation has paused the peg.
+    peg_paused: bool,
     /// Height of the Bitcoin block that new claims are judged against; absent until bridge has told.
     bitcoin_height: Option<u32>,
     /// A height that somebody has and we do not; 0: none is known.
@@ -76,6 +78,7 @@ impl Default for Metrics {
             equivocations_total: 0,
             proposed_blocks_total: 0,
             pending_claims: 0,
+            peg_paused: false,
             bitcoin_height: None,
             sync_target: 0,
             settled_height: None,
@@ -106,6 +109,7 @@ impl Metrics {
             equivocations_total: status.equivocations,
             proposed_blocks_total: status.proposed,
             pending_claims: status.pending_claims,
+            peg_paused: status.peg_paused.is_some(),
             bitcoin_height: status.bitcoin.map(|view| view.height),
             sync_target: status.sync_target,
             settled_height: status.work.map(|work| work.settled_height),

@@ -46,6 +46,7 @@ impl Accepting {
             Claim::Refund { burn, .. } => {
                 Self { step: "refund accepted", causes: vec![Cause::burn(burn.height, burn.log_index)] }
             }
+            Claim::Record(_) => Self::default(),
         }
     }
 }

@@ -30,6 +30,7 @@ mod metrics;
 mod node;
 mod session;
 mod show;
+mod wish;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use error::GovernanceError;
 pub use io::key;
 pub use io::store;
 pub use metrics::Metrics;
+pub use wish::{wish, wished};
 
 use io::sidechain::Address;
 use node::Node;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alys_blocks::ChainSpec;
 use alys_cluster::telemetry::Steps;
-use alys_peg::{Federation, PegInProof, Session};
+use alys_peg::{Decision, Federation, PegInProof, Session};
 use alys_proto::Cause;
 use alys_proto::bridge::InputSignature;
 use alys_proto::governance::{GovernanceApprovalRequest, Register, Signatures};
@@ -114,6 +114,13 @@ impl Node {
 
     pub(crate) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Our part of the record of a decision.
+    pub(crate) fn sign_decision(&self, decision: Decision) -> Vec<u8> {
+        let members = &self.spec.federation.members;
+        let position = members.iter().position(|member| member.name == self.config.name).unwrap_or(members.len());
+        decision.sign(&self.spec.domain(), position, &self.secret).encode()
     }
 
     pub(crate) fn register(&self, incarnation: u64) -> Register {

@@ -10,11 +10,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::core::session::{Action, Answer, MAX_WORK, SessionCore, Subject};
 use crate::io::sidechain::Address;
 use crate::node::Node;
+use crate::wish::Wishing;
 
 /// Requests worked on in parallel; each asks bitcoind a few questions.
 const WORKERS: usize = 8;
 /// Messages that wait for the socket: all that may be unacknowledged, and as many heartbeats.
 const OUTBOUND: usize = 512;
+/// Between two looks for what the operator wishes.
+const LOOK: Duration = Duration::from_secs(1);
 /// The stream confirms a registration within this.
 const REGISTRATION: Duration = Duration::from_secs(10);
 
@@ -89,6 +92,7 @@ impl Connection<'_> {
             Err(_elapsed) => return "the stream does not open a session".to_owned(),
         };
         let mut heartbeat = tokio::time::interval(self.node.config.heartbeat);
+        let (mut wishes, mut wishing) = (tokio::time::interval(LOOK), Wishing::default());
         let mut heard = Instant::now();
         loop {
             let sent = tokio::select! {
@@ -106,6 +110,10 @@ impl Connection<'_> {
                     self.perform(action, &outbound)
                 }
                 _ = heartbeat.tick() => self.heartbeat(heard, &outbound),
+                _ = wishes.tick() => {
+                    let action = wishing.next(self.node).and_then(|record| self.core.propose(record));
+                    self.perform(action, &outbound)
+                }
             };
             if let Err(why) = sent {
                 return why;

@@ -78,6 +78,7 @@ impl Node {
                     "head": books.replay.head(),
                     "stopped": books.stopped,
                     "supply": ledger.supply().to_string(),
+                    "paused_since": ledger.paused().map(|since| since.0),
                     "coins_held": ledger.coins_held().to_string(),
                     "payouts_in_flight": ledger.payouts_in_flight().count(),
                     "transactions_signed": books.signed.len(),

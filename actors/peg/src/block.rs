@@ -1,15 +1,16 @@
 //! The peg part of a whole block, judged against the parent's ledger: what chain checks before a vote and what a
 //! governance node checks again when it replays the chain.
 
-use alys_blocks::{BitcoinView, Body};
+use alys_blocks::{BitcoinView, Body, ChainDomain};
 use alys_proto::common;
 
 use crate::ledger::Violation;
 use crate::payout::{self, PayoutRefusal};
 use crate::proof::{self, Included, ProofRefusal, VerifiedDeposit};
+use crate::record;
 use crate::refund::{self, RefundRefusal};
 use crate::withdrawals::{self, Withdrawal};
-use crate::{Burn, Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PegInProof, Refunded, WireError};
+use crate::{Burn, Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PegInProof, Record, RecordRefusal, Refunded, WireError};
 
 /// What a block claims about the peg, found right as far as the ledger and the proofs can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +43,17 @@ pub enum BlockRefusal {
     /// A refund is not due.
     #[error("refund refused")]
     Refund(#[from] RefundRefusal),
+    /// The federation does not stand behind a record.
+    #[error("governance record refused")]
+    Record(#[from] RecordRefusal),
     /// The facts break a rule of the ledger.
     #[error("the ledger refuses the block")]
     Ledger(#[from] Violation),
 }
 
 /// Judges a block's claims against the ledger of its parent and the Bitcoin view of its header. The ledger is left as it was.
-pub fn judge(body: &Body, view: &BitcoinView, parent: &mut Ledger) -> Result<Judged, BlockRefusal> {
+pub fn judge(body: &Body, view: &BitcoinView, domain: &ChainDomain, parent: &mut Ledger) -> Result<Judged, BlockRefusal> {
+    record::check(body.governance.iter().map(|bytes| &bytes[..]), domain, parent)?;
     let facts = facts(body, &[])?;
     // First the cheap refusals, so that a proof is verified once per deposit that can be minted at all.
     parent.would_apply(parent.height().next(), &facts)?;
@@ -61,7 +66,7 @@ pub fn judge(body: &Body, view: &BitcoinView, parent: &mut Ledger) -> Result<Jud
             Fact::Minted(fact) => minted.push(*fact),
             Fact::PayoutRecorded(fact) => payouts.push(fact.clone()),
             Fact::Refunded(fact) => refunds.push(*fact),
-            Fact::PayoutSettled(_) | Fact::Burned(_) | Fact::WorkSettled(_) => {}
+            Fact::PayoutSettled(_) | Fact::Burned(_) | Fact::WorkSettled(_) | Fact::Decided(_) => {}
         }
     }
     payout::check_all(&payouts, parent)?;
@@ -80,6 +85,9 @@ pub fn facts(body: &Body, burns: &[common::Burn]) -> Result<Vec<Fact>, WireError
         facts.push(Fact::PayoutRecorded(claim.try_into()?));
     }
     facts.extend(body.settlements.iter().map(|claim| Fact::PayoutSettled(claim.into())));
+    for bytes in &body.governance {
+        facts.push(Fact::Decided(Record::decode(bytes)?.decision()?));
+    }
     for burn in burns {
         facts.push(Fact::Burned(Burn::try_from(burn)?));
     }

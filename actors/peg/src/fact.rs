@@ -6,7 +6,7 @@ use alys_pow::Settled;
 use alys_proto::Sats;
 use bitcoin::{OutPoint, Transaction, Txid};
 
-use crate::{Burn, FeeRate, RefundReason};
+use crate::{Burn, Decision, FeeRate, RefundReason};
 
 /// One fact. Its height is that of the block that states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Fact {
     Burned(Burn),
     /// A bundle of work is committed: what is settled from the next block on.
     WorkSettled(Settled),
+    /// The federation has decided something: it holds from the next block on.
+    Decided(Decision),
 }
 
 /// A deposit was minted.
@@ -83,6 +85,7 @@ impl Fact {
             Self::PayoutSettled(_) => 3,
             Self::Burned(_) => 4,
             Self::WorkSettled(_) => 5,
+            Self::Decided(_) => 6,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | payout settled | + its change | in payout → paid | |
 //! | burned | | + pending | |
 //! | work settled | | those in settled blocks may be paid, where the chain asks for it | |
+//! | decided: pause | stay as they are, except that what Bitcoin has is settled | wait | none |
 //!
 //! A payout's inputs count as held until it is settled, because until then Bitcoin may still give them back; its burns
 //! count as owed as long. So "held ≥ supply + owed" [PEG-1] compares what is true on Bitcoin with what is true here.
@@ -94,7 +95,17 @@ pub struct Ledger {
     coins: Coins,
     spent: BTreeMap<OutPoint, Txid>,
     totals: Totals,
+    standing: Standing,
+}
+
+/// What a block can change for the blocks after it. It is small, so it is kept whole where a block may have to be undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Standing {
     work: Option<Settled>,
+    /// Number of the federation's last decision.
+    decisions: u64,
+    /// Height of the block since which the peg stands still.
+    paused: Option<Height>,
 }
 
 /// Running sums; [`Ledger::check_invariants`] compares them with the entries.
@@ -151,7 +162,7 @@ impl Ledger {
             coins: Coins::default(),
             spent: BTreeMap::new(),
             totals: Totals::default(),
-            work: None,
+            standing: Standing::default(),
         }
     }
 
@@ -282,12 +293,22 @@ impl Ledger {
 
     /// What the last bundle of work settled; `None` before any.
     pub fn work(&self) -> Option<&Settled> {
-        self.work.as_ref()
+        self.standing.work.as_ref()
+    }
+
+    /// Number of the federation's last decision; 0 before any.
+    pub fn decisions(&self) -> u64 {
+        self.standing.decisions
+    }
+
+    /// Height of the block that paused the peg, while it stands still [PEG-18].
+    pub fn paused(&self) -> Option<Height> {
+        self.standing.paused
     }
 
     /// Whether a burn may be paid: always, or when its block is settled.
     pub fn is_settled(&self, burn: &BurnRef) -> bool {
-        !self.rules.settled_peg_outs || self.work.is_some_and(|settled| burn.height <= settled.end.height)
+        !self.rules.settled_peg_outs || self.standing.work.is_some_and(|settled| burn.height <= settled.end.height)
     }
 
     /// Index that the next withdrawal must have [PEG-5].

@@ -13,6 +13,7 @@
 //! | May this burn go back? | [`refund::check`], [`refund::due`] |
 //! | Which withdrawals must the payload have? | [`withdrawals::justified`] |
 //! | Are the peg claims of a whole block right? | [`block::judge`] |
+//! | Does the federation stand behind this decision? | [`record::check`] |
 //! | What is signed, by whom, and when is it enough? | [`signing::Session`] |
 
 pub mod block;
@@ -24,6 +25,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod payout;
 pub mod proof;
+pub mod record;
 pub mod refund;
 pub mod rules;
 pub mod signing;
@@ -45,6 +47,7 @@ pub use invariants::{PegInvariant, Violations};
 pub use ledger::{BurnState, Coin, Ledger, Payout, Violation};
 pub use payout::{NoPayout, PayoutPlan, PayoutRefusal};
 pub use proof::{InclusionProof, PegInProof, ProofRefusal, VerifiedDeposit};
+pub use record::{Action, Ballot, Decision, Record, RecordRefusal};
 pub use rules::{FeeRate, PegRules};
 pub use signing::{InputSignature, Session, SignatureRefusal, SigningError};
 pub use wire::WireError;

@@ -68,6 +68,9 @@ pub enum NoPayout {
     /// The oldest burn needs more than the spendable coins: it waits for change of payouts in flight.
     #[error("the oldest burn waits for coins that are in flight")]
     WaitsForCoins,
+    /// The federation has paused the peg [PEG-18].
+    #[error("the peg is paused")]
+    Paused,
 }
 
 /// Why a recorded payout is not the one that follows from the ledger [PEG-13].
@@ -89,6 +92,9 @@ pub enum PayoutRefusal {
 
 /// The next payout at a fee rate, from the ledger of the parent block.
 pub fn plan(ledger: &Ledger, fee_rate: FeeRate) -> Result<PayoutPlan, NoPayout> {
+    if ledger.paused().is_some() {
+        return Err(NoPayout::Paused);
+    }
     if !ledger.rules().allows(fee_rate) {
         return Err(NoPayout::FeeRate(fee_rate));
     }

@@ -23,6 +23,9 @@ pub enum RefundRefusal {
     /// The refunds of one block name different fee rates.
     #[error("the refunds of a block name different fee rates")]
     SeveralFeeRates,
+    /// The federation has paused the peg [PEG-18].
+    #[error("the peg is paused")]
+    Paused,
 }
 
 /// All refunds that are due after the parent block, oldest burn first: those that no fee rate could pay, and with a
@@ -30,6 +33,9 @@ pub enum RefundRefusal {
 /// another pays cannot be refunded and paid in one block.
 pub fn due(parent: &Ledger, fee_rate: Option<FeeRate>) -> Vec<Refunded> {
     let mut due = Vec::new();
+    if parent.paused().is_some() {
+        return due;
+    }
     for burned in parent.pending_burns() {
         if let Err(reason) = burn::classify(burned, parent.federation()) {
             due.push(Refunded { burn: burned.id, reason });
@@ -50,6 +56,9 @@ pub fn check(refunded: &Refunded, parent: &Ledger) -> Result<(), RefundRefusal> 
 /// Whether all refunds of a block are due after its parent. They name at most one fee rate, so that checking a block
 /// costs at most one plan more.
 pub fn check_all(refunds: &[Refunded], parent: &Ledger) -> Result<(), RefundRefusal> {
+    if parent.paused().is_some() && !refunds.is_empty() {
+        return Err(RefundRefusal::Paused);
+    }
     let mut rate = None;
     for refunded in refunds {
         let RefundReason::EatenByFee(named) = refunded.reason else { continue };
@@ -78,6 +87,6 @@ fn eaten(parent: &Ledger, fee_rate: FeeRate) -> Vec<BurnRef> {
     match payout::plan(parent, fee_rate) {
         Ok(plan) => plan.eaten,
         Err(NoPayout::NothingToPay { eaten }) => eaten,
-        Err(NoPayout::FeeRate(_) | NoPayout::WaitsForCoins) => Vec::new(),
+        Err(NoPayout::FeeRate(_) | NoPayout::WaitsForCoins | NoPayout::Paused) => Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ mod ledger;
 mod payout;
 mod proof;
 mod random;
+mod record;
 mod signing;
 mod support;
 mod wire;

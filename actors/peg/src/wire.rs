@@ -9,7 +9,10 @@ use bitcoin::{OutPoint, XOnlyPublicKey, consensus, secp256k1::schnorr::Signature
 
 use crate::bytes::{txid_from_bytes, txid_to_bytes};
 use crate::proof::{ProofRefusal, decode_merkle, decode_transaction};
-use crate::{Burn, Fact, FeeRate, InclusionProof, InputSignature, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded};
+use crate::{
+    Action, Burn, Decision, Fact, FeeRate, InclusionProof, InputSignature, Minted, PayoutRecorded, PayoutSettled, PegInProof,
+    RecordRefusal, Refunded,
+};
 
 /// A message that does not say what its type should say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum WireError {
     /// The reason of a refund is unknown.
     #[error("refund refused")]
     Reason(#[from] crate::burn::UnknownReason),
+    /// A governance record does not decode.
+    #[error("governance record refused")]
+    Record(#[from] RecordRefusal),
 }
 
 fn hash(bytes: &[u8], field: &'static str) -> Result<B256, WireError> {
@@ -213,6 +219,11 @@ impl TryFrom<&storage::LedgerFact> for Fact {
             ledger_fact::Fact::PayoutSettled(settled) => Self::PayoutSettled(settled.try_into()?),
             ledger_fact::Fact::Refunded(refunded) => Self::Refunded(refunded.try_into()?),
             ledger_fact::Fact::WorkSettled(settled) => Self::WorkSettled(settled_work(settled)?),
+            ledger_fact::Fact::Decided(decided) => {
+                let action = u8::try_from(decided.action).ok().and_then(Action::from_code);
+                let action = action.ok_or(WireError::Malformed("action"))?;
+                Self::Decided(Decision { number: decided.number, action })
+            }
         })
     }
 }
@@ -246,6 +257,9 @@ impl Fact {
                 next_bits: settled.bits.to_u32(),
                 window_start: settled.window_start,
             }),
+            Self::Decided(decision) => {
+                ledger_fact::Fact::Decided(storage::Decided { number: decision.number, action: decision.action.code().into() })
+            }
         };
         storage::LedgerFact { height: height.0, fact: Some(fact) }
     }

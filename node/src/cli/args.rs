@@ -155,6 +155,18 @@ pub struct Governance {
     /// End when standard input ends: the supervisor holds its other end
     #[arg(long, hide = true)]
     pub lifeline: bool,
+    /// Ask for a decision instead of running
+    #[command(subcommand)]
+    pub wish: Option<Wish>,
+}
+
+/// What a member may want the federation to decide.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Wish {
+    /// Have this member sign that the peg stands still: it does as soon as enough members have signed and a block records it. Then nothing is minted, given back, approved or signed; burns wait
+    Pause,
+    /// Have this member sign that the peg goes on
+    Resume,
 }
 
 /// `alys status`.

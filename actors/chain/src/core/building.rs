@@ -179,6 +179,7 @@ impl State {
         body.payouts = VariableList::new(building.selection.payout_records()).map_err(too_many)?;
         body.settlements = VariableList::new(building.selection.settlements.clone()).map_err(too_many)?;
         body.refunds = VariableList::new(building.selection.refund_records()).map_err(too_many)?;
+        body.governance = VariableList::new(building.selection.governance_records()).map_err(too_many)?;
         body.bundle = VariableList::new(building.bundle.into_iter().collect()).map_err(too_many)?;
         let header = Header {
             version: BLOCK_VERSION,

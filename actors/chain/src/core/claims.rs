@@ -6,6 +6,7 @@
 //! | payout | it is the plan that follows from the ledger [PEG-13] | recorded, or the ledger moved on |
 //! | settlement | of a recorded payout, its proof holds | settled, or bitcoind contradicts it |
 //! | refund | it is justified | refunded, or no longer justified |
+//! | decision | a member signed it, and it is the next; it goes into a block when enough have | one is recorded |
 //!
 //! What is recorded already is accepted again without waiting, so every sender may repeat itself for ever [PEG-19].
 //! Claims about Bitcoin go into a block together; when bridge does not confirm the set, each is asked about alone.
@@ -13,12 +14,14 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
+use alys_blocks::limits::MaxRecordBytes;
 use alys_blocks::{BitcoinView, BurnRef, Payout, PegIn, Refund, Settlement};
 use alys_peg::{
-    BurnState, Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, payout, proof, refund,
-    txid_from_bytes,
+    Ballot, BurnState, Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Record, Refunded, payout,
+    proof, refund, txid_from_bytes,
 };
 use alys_proto::{Cause, Height};
+use ssz_types::VariableList;
 
 use super::input::{Claim, ClaimId, PegVerdict};
 use super::rules::ChainRules;
@@ -52,6 +55,7 @@ pub(super) struct Pending {
     settlements: BTreeMap<B256, Waiting<InclusionProof, Settlement>>,
     refunds: BTreeMap<BurnRef, Refunded>,
     payout: Option<PayoutRecorded>,
+    ballot: Ballot,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,7 @@ pub(super) struct Selection {
     pub(super) refunds: Vec<Refunded>,
     pub(super) payout: Option<PayoutRecorded>,
     pub(super) settlements: Vec<Settlement>,
+    pub(super) record: Option<Record>,
 }
 
 impl Selection {
@@ -83,7 +88,8 @@ impl Selection {
         let refunded = self.refunds.iter().copied().map(Fact::Refunded);
         let recorded = self.payout.iter().cloned().map(Fact::PayoutRecorded);
         let settled = self.settlements.iter().map(|claim| Fact::PayoutSettled(PayoutSettled::from(claim)));
-        minted.chain(refunded).chain(recorded).chain(settled).collect()
+        let decided = self.record.iter().filter_map(|record| record.decision().ok()).map(Fact::Decided);
+        minted.chain(refunded).chain(recorded).chain(settled).chain(decided).collect()
     }
 
     /// What the withdrawals are for, in their order: peg-ins, then refunds.
@@ -95,6 +101,11 @@ impl Selection {
     /// The refund records.
     pub(super) fn refund_records(&self) -> Vec<Refund> {
         self.refunds.iter().map(Refund::from).collect()
+    }
+
+    /// The governance record, as a block holds it.
+    pub(super) fn governance_records(&self) -> Vec<VariableList<u8, MaxRecordBytes>> {
+        self.record.iter().filter_map(|record| VariableList::new(record.encode()).ok()).collect()
     }
 
     /// The payout records; a payout that is too large for a block is left out.
@@ -116,6 +127,7 @@ impl Pending {
             .saturating_add(self.settlements.len())
             .saturating_add(self.refunds.len())
             .saturating_add(usize::from(self.payout.is_some()))
+            .saturating_add(self.ballot.len())
     }
 
     /// Whether a deposit or settlement waits that is not deep enough under this view.
@@ -135,6 +147,10 @@ impl Pending {
             Claim::Payout(recorded) => self.add_payout(*recorded, ledger),
             Claim::Settlement { proof, bitcoin_hash } => self.add_settlement(*proof, bitcoin_hash, rules, ledger),
             Claim::Refund { burn, reason } => self.add_refund(burn, &reason, ledger),
+            Claim::Record(bytes) => match self.ballot.add(&bytes, &rules.domain, ledger) {
+                Ok(()) => Verdict::Accepted,
+                Err(refusal) => Verdict::Refused(refusal.to_string()),
+            },
         }
     }
 
@@ -145,6 +161,7 @@ impl Pending {
             Claim::Payout(recorded) => ledger.payout(&recorded.txid()).is_some(),
             Claim::Settlement { proof, .. } => ledger.payout(&proof.txid).is_some_and(|payout| payout.settled.is_some()),
             Claim::Refund { burn, .. } => matches!(ledger.burn(burn), Some((_, BurnState::Refunded(_)))),
+            Claim::Record(bytes) => Record::decode(bytes).is_ok_and(|record| record.number <= ledger.decisions()),
         }
     }
 
@@ -227,7 +244,10 @@ impl Pending {
     pub(super) fn select(&self, view: Option<&BitcoinView>, rules: &ChainRules, ledger: &mut Ledger) -> Selection {
         let mut chosen = Selection::default();
         if let Some(view) = view {
-            chosen.peg_ins = self.deep_peg_ins(view, rules);
+            // They wait for the end of a pause; what Bitcoin has is recorded meanwhile.
+            if ledger.paused().is_none() {
+                chosen.peg_ins = self.deep_peg_ins(view, rules);
+            }
             chosen.settlements = self.deep_settlements(view, rules);
         }
         chosen.refunds = self
@@ -237,6 +257,7 @@ impl Pending {
             .take(REFUNDS_PER_BLOCK)
             .copied()
             .collect();
+        chosen.record = self.ballot.record(ledger);
         chosen.payout = self.payout.clone().filter(|recorded| payout::check(recorded, ledger).is_ok());
         fit(chosen, ledger)
     }
@@ -324,6 +345,7 @@ impl Pending {
         self.settlements.retain(|txid, _| open(txid));
         self.refunds.retain(|_, refunded| refund::check(refunded, ledger).is_ok());
         self.payout = self.payout.take().filter(|recorded| payout::check(recorded, ledger).is_ok());
+        self.ballot.prune(ledger);
     }
 }
 

@@ -211,4 +211,6 @@ pub enum Claim {
         /// Why.
         reason: String,
     },
+    /// Signatures of members under a decision, SSZ [`alys_peg::Record`].
+    Record(Vec<u8>),
 }

@@ -125,6 +125,8 @@ pub struct Status {
     pub round: Option<u32>,
     /// Claims that wait.
     pub pending_claims: usize,
+    /// The block since which the peg stands still, while it does.
+    pub peg_paused: Option<u64>,
     /// Slots of committed heights in which no block was committed, since the start.
     pub missed_slots: u64,
     /// Slot start → committed, of the last block.
@@ -232,6 +234,7 @@ impl State {
             producing: self.machine.is_some() && self.halted.is_none() && self.may_vote(self.head.height.saturating_add(1)),
             votes_lost: self.machine.is_some() && self.silent_until.is_some(),
             round: self.machine.as_ref().and_then(Machine::round),
+            peg_paused: self.ledger.paused().map(|since| since.0),
             pending_claims: self.pending.len(),
             missed_slots: self.missed_slots,
             latency_millis: self.latency_millis,

@@ -3,6 +3,7 @@
 //! | rule | else |
 //! |---|---|
 //! | not minted on our own chain | already minted |
+//! | the peg is not paused on our own chain [PEG-18] | not yet: paused |
 //! | own bitcoind has its block in the best chain | not yet: block unknown |
 //! | at the claimed height | other height |
 //! | the proof holds and the deposit is deep enough under own bitcoind's tip | proof, or not yet: not deep |
@@ -32,6 +33,9 @@ pub struct DepositEvidence {
 pub fn check(ledger: &Ledger, claim: &PegInProof, evidence: Option<&DepositEvidence>) -> Result<(), Refusal> {
     if ledger.is_minted(&claim.outpoint) {
         return Err(Refusal::AlreadyMinted);
+    }
+    if ledger.paused().is_some() {
+        return Err(Refusal::Paused);
     }
     let evidence = evidence.filter(|evidence| evidence.confirmations > 0).ok_or(Refusal::DepositBlockUnknown)?;
     if evidence.height != claim.bitcoin_height {

@@ -51,6 +51,9 @@ pub fn check_recorded(replay: &Replay, request: &PayoutRequest) -> Result<Vec<Ou
     if payout.settled.is_some() {
         return Err(Refusal::Settled);
     }
+    if ledger.paused().is_some() {
+        return Err(Refusal::Paused);
+    }
     check_payout(ledger, payout, &request.txid)
 }
 

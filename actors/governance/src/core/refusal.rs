@@ -66,6 +66,10 @@ pub enum Refusal {
     #[error("[PEG-6] the signature store failed: {0}")]
     StoreFailed(String),
 
+    /// The federation has paused the peg.
+    #[error("[PEG-18] the peg is paused")]
+    Paused,
+
     // No.
     /// Minted already on our own chain.
     #[error("[PEG-2] already minted")]
@@ -157,7 +161,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason's name in metrics.
-    pub const KINDS: [&str; 29] = [
+    pub const KINDS: [&str; 30] = [
         "malformed",
         "chain_behind",
         "replay_stopped",
@@ -169,6 +173,7 @@ impl Refusal {
         "input_not_unspent",
         "input_not_deep",
         "store_failed",
+        "paused",
         "already_minted",
         "proof",
         "other_height",
@@ -203,6 +208,7 @@ impl Refusal {
             Self::InputNotUnspent(_) => "input_not_unspent",
             Self::InputNotDeep { .. } => "input_not_deep",
             Self::StoreFailed(_) => "store_failed",
+            Self::Paused => "paused",
             Self::AlreadyMinted => "already_minted",
             Self::Proof(_) => "proof",
             Self::OtherHeight { .. } => "other_height",
@@ -238,6 +244,7 @@ impl Refusal {
                 | Self::InputNotUnspent(_)
                 | Self::InputNotDeep { .. }
                 | Self::StoreFailed(_)
+                | Self::Paused
         )
     }
 }

@@ -3,7 +3,7 @@
 //! Checked here: the header's hash and place (height, parent, slot, author, version, chain), the commit certificate by more
 //! than 2/3 of the validators, the parent's certificate inside, the EL payload's number and withdrawals [PEG-5], every
 //! deposit's proof under the block's own Bitcoin view [PEG-4], that refunds are due [PEG-7], the ledger's rules, and that
-//! payouts are what the ledger plans [PEG-13], and that bundles of work are the next ones and have their work [PEG-15]. (The
+//! payouts are what the ledger plans [PEG-13], that enough members stand behind a decision [PEG-18], and that bundles of work are the next ones and have their work [PEG-15]. (The
 //! hashes that a bundle names are taken as two thirds committed them.)
 //! **Not** checked: the execution of the payload. The burns of a block come from the node that serves it
 //! (`CommittedBlock.burns`), which is the member's own; the ledger refuses more burns than there is supply.
@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use alloy_primitives::B256;
 use alys_blocks::{Block, Certificate, CertificateError, ChainDomain, ChainSpec, decode_payload};
 use alys_peg::{
-    Burn, Fact, FederationError, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, Violation,
-    Withdrawal,
+    Burn, Decision, Fact, FederationError, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded,
+    Violation, Withdrawal,
 };
-use alys_peg::{payout, proof, refund, withdrawals};
+use alys_peg::{payout, proof, record, refund, withdrawals};
 use alys_pow::{Bundle, Settled, WorkRules, WorkSpecError};
 use alys_proto::Height;
 use alys_proto::common::CommittedBlock;
@@ -161,6 +161,7 @@ impl Replay {
         self.check_claims(height, &block, &claims)?;
         let mut facts = claims.into_facts();
         facts.extend(self.work_of(&block)?.map(Fact::WorkSettled));
+        facts.extend(self.decision_of(&block)?.map(Fact::Decided));
         self.fold(height, &facts)?;
         let header = &block.header;
         let hash = self.domain.block_hash(header);
@@ -234,6 +235,14 @@ impl Replay {
         let chain = alys_pow::Committed { head: self.head.height, hash_at: &named };
         let settled = rules.judge(self.ledger.work().unwrap_or(first), &bundle, &chain, block.header.time);
         settled.map(Some).map_err(|why| refused(why.to_string()))
+    }
+
+    /// What the federation has decided in a block.
+    fn decision_of(&self, block: &Block) -> Result<Option<Decision>, ReplayFault> {
+        let height = block.header.height;
+        let records = block.body.governance.iter().map(|bytes| &bytes[..]);
+        record::check(records, &self.domain, &self.ledger)
+            .map_err(|why| ReplayFault::Claim { height, cause: format!("[PEG-18] decision: {why}") })
     }
 
     fn check_header(&self, committed: &CommittedBlock, block: &Block) -> Result<(), ReplayFault> {

@@ -193,6 +193,11 @@ impl SessionCore {
         }
     }
 
+    /// Our part of a decision of the federation. Nothing while there is no connection: it is told again.
+    pub fn propose(&mut self, record: Vec<u8>) -> Option<Action> {
+        if self.registered { self.answer(from_member::Payload::BlockProposal(record)) } else { None }
+    }
+
     /// A heartbeat, once registered.
     pub fn heartbeat(&self, heartbeat: Heartbeat) -> Option<FromMember> {
         self.registered.then(|| self.envelope(0, from_member::Payload::Heartbeat(heartbeat)))

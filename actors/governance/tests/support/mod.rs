@@ -10,8 +10,8 @@ use alys_blocks::{
     BitcoinView, Block, Body, BurnRef, Certificate, ChainSpec, CommitSignature, Header, Vote, VoteKind, encode_payload,
 };
 use alys_peg::{
-    Burn, Deposit, Fact, Federation, FeeRate, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof,
-    Refunded, deposit, payout, txid_to_bytes, withdrawals,
+    Burn, Decision, Deposit, Fact, Federation, FeeRate, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled,
+    PegInProof, Refunded, deposit, payout, txid_to_bytes, withdrawals,
 };
 use alys_proto::common::CommittedBlock;
 use alys_proto::stream::RequestFederationSignatures;
@@ -273,6 +273,17 @@ impl World {
     }
 
     /// A minted deposit and a committed burn, and the payout that follows from them, recorded: ready to be signed.
+    /// A block in which these members decide something.
+    pub fn deciding(&self, decision: Decision, members: &[usize]) -> CommittedBlock {
+        let domain = self.spec.domain();
+        let mut parts = members.iter().map(|member| decision.sign(&domain, *member, &secret(*member)));
+        let mut record = parts.next().unwrap();
+        parts.for_each(|part| record.approvals.push(part.approvals[0]).unwrap());
+        self.next_with(&Statement::default(), |_, body| {
+            body.governance = VariableList::new(vec![VariableList::new(record.encode()).unwrap()]).unwrap();
+        })
+    }
+
     pub fn ready_to_sign(&mut self) -> RequestFederationSignatures {
         let proof = self.deposit(BTC, 21);
         self.commit(&Statement { peg_ins: vec![proof], ..Statement::default() });

@@ -9,7 +9,7 @@ use alys_proto::{Height, Sats, Wei};
 use bitcoin::{OutPoint, Txid};
 
 use super::{BurnState, Coin, Ledger, MintedAt, Payout, Violation};
-use crate::{Burn, Fact, Minted, PayoutRecorded, PayoutSettled, Refunded, burn, payout};
+use crate::{Burn, Decision, Fact, Minted, PayoutRecorded, PayoutSettled, Refunded, burn, payout};
 
 /// Wei in one gwei, the unit of withdrawals.
 const WEI_PER_GWEI: u128 = 1_000_000_000;
@@ -18,7 +18,7 @@ impl Ledger {
     /// Applies the facts of the next block: all of them, or none and the rule that is broken.
     ///
     /// Within a height, the order is minted, refunded, payout recorded, payout settled, burned, and within a kind as
-    /// given; work settled comes last. So a burn is pending only from the next block on.
+    /// given; work settled and decided come last. So a burn is pending only from the next block on, and a pause holds from there.
     pub fn apply(&mut self, height: Height, facts: &[Fact]) -> Result<(), Violation> {
         let expected = self.height.next();
         if height != expected {
@@ -29,9 +29,9 @@ impl Ledger {
 
     /// Whether [`Self::apply`] would take these facts. Leaves the ledger as it was.
     pub fn would_apply(&mut self, height: Height, facts: &[Fact]) -> Result<(), Violation> {
-        let before = (self.height, self.work);
+        let before = (self.height, self.standing);
         self.apply(height, facts)?;
-        (self.height, self.work) = before;
+        (self.height, self.standing) = before;
         for fact in in_order(facts).into_iter().rev() {
             self.undo(fact);
         }
@@ -43,14 +43,14 @@ impl Ledger {
         if height <= self.height {
             return Err(Violation::Height { expected: self.height.next(), found: height });
         }
-        let (ordered, work) = (in_order(facts), self.work);
+        let (ordered, standing) = (in_order(facts), self.standing);
         for (done, fact) in ordered.iter().enumerate() {
             let applied = self.step(height, fact);
             if applied.is_err() {
                 for earlier in ordered.iter().take(done).rev() {
                     self.undo(earlier);
                 }
-                self.work = work;
+                self.standing = standing;
                 return applied;
             }
         }
@@ -58,7 +58,7 @@ impl Ledger {
             for fact in ordered.iter().rev() {
                 self.undo(fact);
             }
-            self.work = work;
+            self.standing = standing;
             return Err(uncovered);
         }
         self.height = height;
@@ -73,11 +73,17 @@ impl Ledger {
             Fact::PayoutSettled(settled) => self.settle(settled),
             Fact::Burned(burn) => self.burned(height, burn),
             Fact::WorkSettled(settled) => self.settle_work(height, settled),
+            Fact::Decided(decision) => self.decide(height, decision),
         }
+    }
+
+    fn check_open(&self) -> Result<(), Violation> {
+        self.standing.paused.map_or(Ok(()), |since| Err(Violation::Paused { since }))
     }
 
     fn mint(&mut self, height: Height, minted: &Minted) -> Result<(), Violation> {
         let outpoint = minted.outpoint;
+        self.check_open()?;
         if self.minted.contains_key(&outpoint) {
             return Err(Violation::MintedTwice(outpoint));
         }
@@ -106,6 +112,7 @@ impl Ledger {
     }
 
     fn refund(&mut self, refunded: &Refunded) -> Result<(), Violation> {
+        self.check_open()?;
         let amount = self.pending_amount(&refunded.burn)?;
         let withdrawn = withdrawn(amount);
         if withdrawn == Wei(0) {
@@ -119,6 +126,7 @@ impl Ledger {
     }
 
     fn record(&mut self, height: Height, recorded: &PayoutRecorded) -> Result<(), Violation> {
+        self.check_open()?;
         let (inputs, change) = self.check_payout(recorded)?;
         let txid = recorded.txid();
         for coin in &inputs {
@@ -270,16 +278,27 @@ impl Ledger {
 
     /// The proof was checked with the block. Settled blocks are below the one with the bundle.
     fn settle_work(&mut self, height: Height, settled: &Settled) -> Result<(), Violation> {
-        let (last, last_end) = self.work.map_or((0, 0), |work| (work.sequence, work.end.height));
+        let (last, last_end) = self.standing.work.map_or((0, 0), |work| (work.sequence, work.end.height));
         let follows = last.checked_add(1) == Some(settled.sequence) && last_end < settled.end.height;
         if !follows || settled.end.height >= height.0 {
             return Err(Violation::WorkOutOfOrder { last, found: settled.sequence, end: settled.end.height });
         }
-        self.work = Some(*settled);
+        self.standing.work = Some(*settled);
         Ok(())
     }
 
-    /// Takes one fact back; it is the last one that was applied. What work has settled is put back by the caller.
+    /// Who stands behind it was checked with the block.
+    fn decide(&mut self, height: Height, decision: &Decision) -> Result<(), Violation> {
+        let (expected, pauses) = (self.standing.decisions.saturating_add(1), decision.action.pauses());
+        if decision.number != expected || pauses == self.standing.paused.is_some() {
+            return Err(Violation::Decision { expected, found: decision.number });
+        }
+        self.standing.decisions = decision.number;
+        self.standing.paused = pauses.then_some(height);
+        Ok(())
+    }
+
+    /// Takes one fact back; it is the last one that was applied. The standing is put back by the caller.
     fn undo(&mut self, fact: &Fact) {
         match fact {
             Fact::Minted(minted) => {
@@ -304,7 +323,7 @@ impl Ledger {
                 subtract(&mut self.totals.burned, burn.amount);
                 subtract(&mut self.totals.owed, burn.amount);
             }
-            Fact::WorkSettled(_) => {}
+            Fact::WorkSettled(_) | Fact::Decided(_) => {}
         }
     }
 

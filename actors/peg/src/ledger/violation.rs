@@ -62,6 +62,10 @@ pub enum Violation {
     SettledTwice(Txid),
     #[error("PEG-1: {held} held where supply and payouts owed are {needed}")]
     Uncovered { held: Sats, needed: Wei },
+    #[error("PEG-18: the peg stands still since block {since}")]
+    Paused { since: Height },
+    #[error("PEG-18: decision {found} where {expected} comes next, or it changes nothing")]
+    Decision { expected: u64, found: u64 },
     #[error("PEG-12: the books do not add up: {0}")]
     Books(&'static str),
 }
@@ -86,6 +90,7 @@ impl Violation {
             Self::SettledUnknown(_) | Self::SettledTwice(_) | Self::BurnNotSettled(_) | Self::WorkOutOfOrder { .. } => {
                 PegInvariant::P14
             }
+            Self::Paused { .. } | Self::Decision { .. } => PegInvariant::P18,
         }
     }
 }

@@ -37,7 +37,7 @@ fn full(parent: &Ledger, paid: &bitcoin::Transaction) -> Body {
 fn refused(body: &Body, height: u32) -> BlockRefusal {
     let (mut parent, _) = parent();
     let before = parent.clone();
-    let refusal = judge(body, &view(height), &mut parent).unwrap_err();
+    let refusal = judge(body, &view(height), &domain(), &mut parent).unwrap_err();
     assert_eq!(parent, before);
     refusal
 }
@@ -47,7 +47,7 @@ fn a_right_block_is_judged_and_applied() {
     let (mut ledger, paid) = parent();
     let body = full(&ledger, &paid);
     let before = ledger.clone();
-    let judged = judge(&body, &view(DEEP), &mut ledger).unwrap();
+    let judged = judge(&body, &view(DEEP), &domain(), &mut ledger).unwrap();
     assert_eq!(ledger, before);
     assert_eq!((judged.facts.len(), judged.deposits.len(), judged.settlements.len()), (4, 1, 1));
     assert_eq!(judged.deposits[0].deposit.value, Sats(BTC));
@@ -59,7 +59,7 @@ fn a_right_block_is_judged_and_applied() {
     assert_eq!(all[..4], judged.facts[..]);
     block(&mut ledger, &all);
     assert_eq!(ledger.pending_burns().collect::<Vec<_>>(), [&burned]);
-    assert_eq!(judge(&empty(), &view(DEEP), &mut ledger).unwrap().withdrawals, []);
+    assert_eq!(judge(&empty(), &view(DEEP), &domain(), &mut ledger).unwrap().withdrawals, []);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_payout_that_only_the_plan_can_tell_is_refused() {
     let mut body = empty();
     body.payouts = VariableList::new(vec![(&recorded).try_into().unwrap()]).unwrap();
     assert_eq!(ledger.would_apply(ledger.height().next(), &facts(&body, &[]).unwrap()), Ok(()));
-    assert_eq!(judge(&body, &view(DEEP), &mut ledger), Err(BlockRefusal::Payout(PayoutRefusal::OtherTransaction)));
+    assert_eq!(judge(&body, &view(DEEP), &domain(), &mut ledger), Err(BlockRefusal::Payout(PayoutRefusal::OtherTransaction)));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn two_outputs_in_one_deposit_are_two_claims_of_one_block() {
     let mut body = empty();
     body.peg_ins = VariableList::new(claims.collect()).unwrap();
     let mut ledger = ledger();
-    let judged = judge(&body, &view(DEEP), &mut ledger).unwrap();
+    let judged = judge(&body, &view(DEEP), &domain(), &mut ledger).unwrap();
     block(&mut ledger, &judged.facts);
     assert_eq!(ledger.supply(), wei(3 * BTC));
     assert!(ledger.is_minted(&OutPoint { txid: ours.compute_txid(), vout: 2 }));

@@ -107,7 +107,7 @@ impl Witnessed {
                         assert!(self.spent.insert(input.previous_output, recorded.txid()).is_none(), "spent twice");
                     }
                 }
-                Fact::PayoutSettled(_) | Fact::Burned(_) | Fact::WorkSettled(_) => {}
+                Fact::PayoutSettled(_) | Fact::Burned(_) | Fact::WorkSettled(_) | Fact::Decided(_) => {}
             }
         }
     }

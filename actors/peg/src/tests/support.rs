@@ -1,7 +1,7 @@
 //! A 2-of-3 regtest federation and short ways to say deposits, burns and blocks.
 
 use alloy_primitives::{Address, B256};
-use alys_blocks::{BitcoinView, BurnRef};
+use alys_blocks::{BitcoinView, BurnRef, ChainDomain};
 use alys_proto::{Height, Sats, Wei};
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash as _;
@@ -36,6 +36,10 @@ pub(super) fn rules() -> PegRules {
         settled_peg_outs: false,
         max_burns_per_payout: 100,
     }
+}
+
+pub(super) fn domain() -> ChainDomain {
+    ChainDomain::new(B256::repeat_byte(6))
 }
 
 pub(super) fn ledger() -> Ledger {

@@ -3,7 +3,7 @@ use alys_proto::{Message as _, common};
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::{Burn, Fact, PayoutRecorded, RefundReason, Refunded, WireError, payout};
+use crate::{Action, Burn, Decision, Fact, PayoutRecorded, RefundReason, Refunded, WireError, payout};
 
 fn facts() -> Vec<Fact> {
     let ledger = ledger_with(&[BTC], &[BTC / 2]);
@@ -12,7 +12,8 @@ fn facts() -> Vec<Fact> {
     let txid = recorded.txid();
     let burned = Fact::Burned(burn(3, 4, 5));
     let work = super::work::work(3, 8);
-    vec![deposit(1, BTC), burned, Fact::PayoutRecorded(recorded), settled(txid), Fact::Refunded(refunded), work]
+    let decided = Fact::Decided(Decision { number: 4, action: Action::ResumePeg });
+    vec![deposit(1, BTC), burned, Fact::PayoutRecorded(recorded), settled(txid), Fact::Refunded(refunded), work, decided]
 }
 
 #[test]
@@ -48,6 +49,7 @@ fn a_fact_with_missing_or_malformed_parts_is_refused() {
     assert_eq!(wrap(ledger_fact::Fact::Minted(storage::Minted::default())), Err(WireError::Missing("outpoint")));
     assert_eq!(wrap(ledger_fact::Fact::PayoutSettled(storage::PayoutSettled::default())), Err(WireError::Malformed("txid")));
     assert_eq!(wrap(ledger_fact::Fact::Refunded(storage::Refunded::default())), Err(WireError::Missing("burn")));
+    assert_eq!(wrap(ledger_fact::Fact::Decided(storage::Decided { number: 1, action: 3 })), Err(WireError::Malformed("action")));
     let mut recorded = storage::PayoutRecorded::from(&match &facts()[2] {
         Fact::PayoutRecorded(recorded) => recorded.clone(),
         _ => panic!("the third is a payout"),

@@ -2,7 +2,7 @@
 
 use alys_blocks::Block;
 use alys_peg::{
-    Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, payout, proof, refund,
+    Fact, InclusionProof, Ledger, Minted, PayoutRecorded, PayoutSettled, PegInProof, Refunded, payout, proof, record, refund,
 };
 
 use super::{BlockRefusal, ChainRules, Head, makes_bitcoin_claims};
@@ -11,9 +11,8 @@ use super::{BlockRefusal, ChainRules, Head, makes_bitcoin_claims};
 /// one block show when the ledger would apply them together.
 pub(super) fn check(rules: &ChainRules, block: &Block, parent: &Head, ledger: &Ledger) -> Result<Vec<Fact>, BlockRefusal> {
     check_view(block, parent)?;
-    if !block.body.governance.is_empty() {
-        return Err(BlockRefusal::GovernanceNotActive);
-    }
+    let records = block.body.governance.iter().map(|bytes| &bytes[..]);
+    let decided = record::check(records, &rules.domain, ledger).map_err(BlockRefusal::Governance)?;
     let mut facts = Vec::new();
     let view = &block.header.bitcoin_view;
     for (index, claim) in block.body.peg_ins.iter().enumerate() {
@@ -39,6 +38,7 @@ pub(super) fn check(rules: &ChainRules, block: &Block, parent: &Head, ledger: &L
         proof::verify_inclusion(&claimed, claim.bitcoin_hash, view, &rules.peg).map_err(refused)?;
         facts.push(Fact::PayoutSettled(PayoutSettled::from(claim)));
     }
+    facts.extend(decided.map(Fact::Decided));
     Ok(facts)
 }
 

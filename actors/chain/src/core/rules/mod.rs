@@ -13,7 +13,7 @@
 //! | refunds | justified, with the one right reason [PEG-7] | ledger |
 //! | bundle | none on a chain without merged mining; else the next range, committed blocks, enough work [PEG-15] | ledger, hashes of unsettled blocks |
 //! | no bundle | at most `max_blocks_without_pow` blocks are unsettled then | ledger |
-//! | governance records | none before their activation | height |
+//! | governance records | at most one, the next one, signed by as many members as the federation asks for | ledger |
 //! | payload | number, parent, time, randao, fee recipient, gas limit, no blobs; withdrawals exactly the justified ones [PEG-5] | all of the above |
 //!
 //! The clock of this node takes no part: whether a block comes too early is judged where it is received.

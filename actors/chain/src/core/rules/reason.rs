@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256};
 use alys_blocks::payload::PayloadError;
 use alys_blocks::{CertificateError, ValidatorId};
 use alys_peg::withdrawals::WithdrawalMismatch;
-use alys_peg::{PayoutRefusal, PegInvariant, ProofRefusal, Violation, WireError, refund::RefundRefusal};
+use alys_peg::{PayoutRefusal, PegInvariant, ProofRefusal, RecordRefusal, Violation, WireError, refund::RefundRefusal};
 use alys_pow::{BundleError, BundleRefusal, Halted};
 
 /// A rule that a block breaks.
@@ -85,9 +85,9 @@ pub enum BlockRefusal {
     /// Too many blocks wait for work.
     #[error("the chain waits for work: {0}")]
     WantsWork(Halted),
-    /// Governance records have not begun.
-    #[error("governance records are not active at this height")]
-    GovernanceNotActive,
+    /// The federation does not stand behind a record [PEG-18].
+    #[error("governance record: {0}")]
+    Governance(RecordRefusal),
     /// The proof of a deposit does not hold [PEG-3][PEG-4].
     #[error("peg-in {index}: {cause}")]
     PegIn {

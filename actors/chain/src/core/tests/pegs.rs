@@ -1,8 +1,9 @@
 //! Claims on their way into blocks: once, confirmed, and never in the way of empty blocks.
 
 use alloy_primitives::Address;
-use alys_peg::{BurnRef, FeeRate, payout};
+use alys_peg::{Action, BurnRef, Decision, FeeRate, payout};
 use alys_proto::Sats;
+use bitcoin::secp256k1::SecretKey;
 
 use super::fixtures::{approvers, burn, deposit_proof, view};
 use super::simulation::Simulation;
@@ -152,4 +153,37 @@ fn burn_in_next_block(world: &mut Simulation, address: &[u8]) -> u64 {
     world.run_until(5, |world| world.height(0) == height);
     assert_eq!(world.state(0).ledger().pending_burns().count(), 1);
     height
+}
+
+/// One member's signature under the next decision, told to one validator.
+fn sign(world: &mut Simulation, node: usize, action: Action, member: u8) -> Answer {
+    let number = world.state(node).ledger().decisions() + 1;
+    let secret = SecretKey::from_slice(&[member; 32]).unwrap();
+    let record = Decision { number, action }.sign(&world.rules.domain, usize::from(member - 1), &secret);
+    world.claim(node, Claim::Record(record.encode()))
+}
+
+#[test]
+fn peg_18_a_paused_peg_stands_still_on_all_validators_until_it_is_resumed() {
+    let mut world = Simulation::new(4, 0, 1);
+    world.step(0, Input::BitcoinView(view(20)));
+    assert_eq!(sign(&mut world, 0, Action::PausePeg, 1), Answer::Accepted);
+    world.run_until(20, |world| world.height(0) == 6);
+    assert_eq!(world.state(0).ledger().paused(), None, "one member of the two that are needed");
+    assert!(matches!(sign(&mut world, 0, Action::ResumePeg, 2), Answer::Refused(_)), "it would change nothing");
+    assert_eq!(sign(&mut world, 0, Action::PausePeg, 3), Answer::Accepted);
+    world.run_until(20, |world| (0..4).all(|node| world.state(node).ledger().paused().is_some()));
+
+    let claim = deposit(&world, 10);
+    assert_eq!(world.claim(0, claim), Answer::Accepted, "it waits");
+    let height = world.height(0);
+    world.run_until(30, |world| world.height(0) >= height + 8);
+    assert_eq!(world.state(0).ledger().next_withdrawal_index(), 0);
+    assert_eq!(world.state(0).status().pending_claims, 1);
+
+    for member in [2, 3] {
+        assert_eq!(sign(&mut world, 0, Action::ResumePeg, member), Answer::Accepted);
+    }
+    world.run_until(20, |world| (0..4).all(|node| world.state(node).ledger().next_withdrawal_index() == 1));
+    assert_eq!(world.state(0).ledger().decisions(), 2);
 }

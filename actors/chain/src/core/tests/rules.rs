@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256};
 use alloy_rpc_types_engine::ExecutionPayloadV3;
 use alys_blocks::{Block, Body, BurnRef, Header, PegIn, Refund, Settlement, decode_payload, encode_payload};
-use alys_peg::{Fact, Ledger, Minted, PegInProof, withdrawals};
+use alys_peg::{Fact, Ledger, Minted, PegInProof, RecordRefusal, withdrawals};
 
 use super::fixtures::{EL_GENESIS, build, deposit_proof, rules, view};
 use super::simulation::Simulation;
@@ -121,9 +121,9 @@ const CLAIMS: &[Rule] = &[
         |r| matches!(r, BlockRefusal::BundleNotActive),
     ),
     (
-        "governance record before activation",
+        "a governance record that is none",
         |c| c.block.body.governance.push(Default::default()).unwrap(),
-        |r| matches!(r, BlockRefusal::GovernanceNotActive),
+        |r| matches!(r, BlockRefusal::Governance(RecordRefusal::Malformed)),
     ),
     (
         "deposit not deep enough",

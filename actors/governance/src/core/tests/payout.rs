@@ -1,9 +1,10 @@
 //! Payouts: what is signed is exactly what our own chain has recorded and our own bitcoind can spend.
 
-use alys_peg::{FeeRate, payout as plan, txid_from_bytes};
+use alys_peg::{Action, Decision, FeeRate, payout as plan, txid_from_bytes};
 use alys_proto::stream::RequestFederationSignatures;
 use bitcoin::{ScriptBuf, Txid};
 
+use crate::core::deposit;
 use crate::core::payout::{InputEvidence, PayoutRequest, check_inputs, check_payout, check_recorded};
 use crate::core::refusal::Refusal;
 use crate::core::replay::Replay;
@@ -205,4 +206,17 @@ fn a_settled_payout_is_not_signed_again() {
     world.bitcoin.mine_empty(CONFIRMATIONS);
     world.commit(&Statement { settlements: vec![request.txid], ..Statement::default() });
     assert_eq!(check_recorded(&replayed(&world), &request), Err(Refusal::Settled));
+}
+
+#[test]
+fn peg_18_nothing_is_approved_or_signed_in_a_pause() {
+    let mut world = World::new();
+    let request = typed(&world.ready_to_sign());
+    let proof = world.deposit(BTC, 40);
+    let mut replay = replayed(&world);
+    assert!(check_recorded(&replay, &request).is_ok());
+    replay.apply(&world.deciding(Decision { number: 1, action: Action::PausePeg }, &[0, 1])).unwrap();
+    assert_eq!(check_recorded(&replay, &request), Err(Refusal::Paused));
+    assert_eq!(deposit::check(replay.ledger(), &proof, None), Err(Refusal::Paused));
+    assert!(Refusal::Paused.retry(), "it is asked again when the peg goes on");
 }

@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 use alys_blocks::{Body, Certificate, Header};
-use alys_peg::{RefundReason, Refunded};
+use alys_peg::{Action, Decision, RefundReason, Refunded};
 use alys_proto::common::CommittedBlock;
 use ssz_types::VariableList;
 
@@ -146,4 +146,25 @@ fn restoring_stored_facts_gives_the_same_books() {
     restored.restore(*replay.head(), &stored).unwrap();
     assert_eq!((restored.ledger(), restored.head()), (replay.ledger(), replay.head()));
     restored.apply(&world.next(&Statement::default())).unwrap();
+}
+
+#[test]
+fn peg_18_a_decision_counts_when_enough_members_have_signed_it() {
+    let mut world = World::new();
+    world.commit(&Statement::default());
+    let pause = Decision { number: 1, action: Action::PausePeg };
+    for (what, block) in [
+        ("one member", world.deciding(pause, &[1])),
+        ("one member twice", world.deciding(pause, &[1, 1])),
+        ("another number", world.deciding(Decision { number: 2, ..pause }, &[0, 1])),
+        ("no change", world.deciding(Decision { action: Action::ResumePeg, ..pause }, &[0, 1])),
+    ] {
+        let mut replay = replayed(&world);
+        let fault = replay.apply(&block).unwrap_err().to_string();
+        assert!(fault.contains("[PEG-18]") && replay.ledger().paused().is_none(), "{what}: {fault}");
+    }
+    let mut replay = replayed(&world);
+    let facts = replay.apply(&world.deciding(pause, &[0, 2])).unwrap();
+    assert_eq!(facts, [alys_peg::Fact::Decided(pause)]);
+    assert_eq!(replay.ledger().paused(), Some(alys_proto::Height(2)));
 }
