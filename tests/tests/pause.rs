@@ -56,6 +56,8 @@ async fn peg_18_members_pause_the_peg_and_resume_it_and_nothing_is_lost() -> eyr
     bitcoind.mine(alys.federation().await?.confirmations.into()).await?;
     peg::burn(&alys, &owner, BURN, &to).await?;
     alys.kill(Role::Chain).await?;
+    // From what storage has.
+    peg_is(&alys, "paused since block").await?;
     alys.wait_blocks(8).await?;
     peg_is(&alys, "paused since block").await?;
     ensure!(alys.ethereum().balance(late.address()).await? == U256::ZERO, "minted in a pause");

@@ -143,6 +143,9 @@ pub fn transaction(bytes: &[u8]) {
 
 /// A deposit's proof, as it comes from another role.
 pub fn peg_proof(bytes: &[u8]) {
+    if let Ok(record) = alys_peg::Record::decode(bytes) {
+        assert_eq!(record.encode(), bytes, "a record has one form");
+    }
     let (federation, rules) = fixture::peg();
     let Ok(message) = common::PegInProof::decode(bytes) else { return };
     let Ok(proof) = PegInProof::try_from(&message) else { return };
