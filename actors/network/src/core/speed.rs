@@ -18,6 +18,8 @@ pub const NEVER: u128 = u128::MAX;
 const PARTS: u64 = 4;
 /// So that quotients of small numbers still differ.
 const SCALE: u128 = 1 << 20;
+/// Sums are kept in such parts of a byte and of a millisecond: an answer that took one would else not fade.
+const FINE: u64 = 1 << 10;
 
 /// Speed of one peer: an average over its last answers, each of which counts by its bytes and its time. A short range
 /// tells little of a peer, and so moves the average little.
@@ -25,7 +27,7 @@ const SCALE: u128 = 1 << 20;
 pub struct Speed {
     bytes: u64,
     /// Zero: not measured.
-    millis: u64,
+    time: u64,
     ended: Millis,
     asked: Millis,
 }
@@ -49,19 +51,19 @@ impl Speed {
 
     /// Bytes per second; `None` before the first answer.
     pub fn per_second(&self) -> Option<u64> {
-        self.bytes.saturating_mul(1_000).checked_div(self.millis)
+        self.bytes.saturating_mul(1_000).checked_div(self.time)
     }
 
     /// When it would have answered for `blocks` more: comparable between peers, in no unit, because how long a block is
     /// would be the same factor for all.
     pub fn finish(&self, at: Millis, under_way: u64, blocks: u64) -> u128 {
-        let is_stale = self.millis == 0 || at.saturating_sub(self.asked) >= MEASURE_AGAIN_MILLIS;
+        let is_stale = self.time == 0 || at.saturating_sub(self.asked) >= MEASURE_AGAIN_MILLIS;
         if under_way == 0 && is_stale {
             return 0;
         }
         let all = u128::from(under_way.saturating_add(blocks));
-        let time = all.saturating_mul(self.millis.into()).saturating_mul(SCALE);
-        if self.millis == 0 { NEVER } else { time.checked_div(self.bytes.into()).unwrap_or(NEVER) }
+        let time = all.saturating_mul(self.time.into()).saturating_mul(SCALE);
+        if self.time == 0 { NEVER } else { time.checked_div(self.bytes.into()).unwrap_or(NEVER) }
     }
 
     /// Several ranges may be under way with one peer; they share its line. So the time of an answer begins when the one
@@ -70,8 +72,8 @@ impl Speed {
         let is_stale = since.saturating_sub(self.ended) >= MEASURE_AGAIN_MILLIS;
         let kept = |sum: u64| if is_stale { 0 } else { sum.saturating_sub(sum.div_ceil(PARTS)) };
         let took = at.saturating_sub(since.max(self.ended)).max(1);
-        self.bytes = kept(self.bytes).saturating_add(bytes);
-        self.millis = kept(self.millis).saturating_add(took);
+        self.bytes = kept(self.bytes).saturating_add(bytes.saturating_mul(FINE));
+        self.time = kept(self.time).saturating_add(took.saturating_mul(FINE));
         self.ended = at;
     }
 }
