@@ -118,9 +118,14 @@ impl Rig {
 
     /// All in one transaction.
     pub(crate) fn commit_all(&self, requests: Vec<CommitBlock>) -> Result<Head, Refused> {
+        self.send_commits(requests).wait()
+    }
+
+    /// Queues them; the answer comes through the receiver.
+    pub(crate) fn send_commits(&self, requests: Vec<CommitBlock>) -> Answer<Head> {
         let (reply, answer) = Answer::new();
         self.send(Job::commit(NOBODY, requests, reply));
-        answer.wait()
+        answer
     }
 
     pub(crate) fn put(&self, owner: &str, key: &str, value: &[u8]) -> Result<Done, Refused> {

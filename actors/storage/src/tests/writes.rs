@@ -154,10 +154,12 @@ fn a_batch_with_one_block_that_does_not_fit_leaves_none_of_them() {
             rig.commit(block(1, 0xaa)).unwrap();
         }
         let before = rig.store.head().unwrap();
-        // Beside it something that is written.
-        rig.put("bridge", "cursor", b"1").unwrap();
-        assert!(rig.commit_all(batch).is_err(), "{what}");
-        rig.put("bridge", "cursor", b"2").unwrap();
+        // In a transaction with others, which is written all the same: while the first is on its way, the rest gather.
+        let puts: Vec<_> = (0..20).map(|_| rig.send_put("bridge", "cursor", b"1")).collect();
+        let refused = rig.send_commits(batch);
+        let more: Vec<_> = (0..20).map(|_| rig.send_put("bridge", "cursor", b"2")).collect();
+        assert!(refused.wait().is_err(), "{what}");
+        assert!(puts.into_iter().chain(more).all(|put| put.wait().is_ok()), "{what}");
         assert_eq!(rig.store.head().unwrap(), before, "{what}");
     }
 }
