@@ -38,7 +38,7 @@ const ASSISTED: &[Role] = &[Role::Engine, Role::Chain, Role::Bridge, Role::Strea
 /// The only senders of a message on which money, blocks or processes hang.
 fn only(service: &str, method: &str) -> Option<&'static [Role]> {
     Some(match (service, method) {
-        ("storage", "CommitBlock" | "AppendWal" | "GetWal") => &[Role::Chain],
+        ("storage", "CommitBlock" | "CommitBlocks" | "AppendWal" | "GetWal") => &[Role::Chain],
         ("storage", "PutDocuments") => &[Role::Chain, Role::Bridge],
         ("storage", "AcquireLease" | "RenewLease" | "ReleaseLease") => &[Role::Supervisor, Role::Chain, Role::Bridge],
         ("storage", "RequeueDeadLetter" | "StartBackup" | "GetBackup") => &[Role::Debug],
@@ -123,6 +123,7 @@ mod tests {
             }
         }
         assert!(!may_send(Role::Sync, "storage", "CommitBlock"));
+        assert!(!may_send(Role::Sync, "storage", "CommitBlocks"));
         assert!(!may_send(Role::Debug, "chain", "PegInValidationRequest"), "not even the operator mints");
         assert!(!may_send(Role::Unspecified, "storage", "GetHead"));
         assert!(!may_send(Role::Bridge, "cluster", "Drain"), "a role does not end another");

@@ -96,7 +96,7 @@ impl ChainActor {
     }
 
     fn chain_head(shell: &Shell) -> chain::ChainHead {
-        let status = shell.state.status();
+        let status = shell.status();
         chain::ChainHead {
             height: status.height,
             hash: status.hash.to_vec(),
@@ -233,7 +233,7 @@ impl RoleActor for ChainActor {
 
     fn status(&self) -> Status {
         let Some(shell) = &self.shell else { return Status::degraded("waiting for storage and engine".into(), Vec::new()) };
-        let status = shell.state.status();
+        let status = shell.status();
         let mut fields = vec![
             ("height", status.height.to_string()),
             ("hash", status.hash.to_string()),
@@ -269,7 +269,7 @@ impl RoleActor for ChainActor {
 
     fn metrics(&self) -> Option<Box<dyn RoleMetrics>> {
         let shell = self.shell.as_ref()?;
-        Some(Box::new(Metrics::of(&shell.state, shell.refused_messages)))
+        Some(Box::new(Metrics::of(&shell.state, &shell.status(), shell.refused_messages)))
     }
 }
 

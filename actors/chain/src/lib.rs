@@ -6,6 +6,7 @@ pub mod core;
 
 mod actor;
 mod config;
+mod held;
 mod io;
 mod metrics;
 mod rpc;

@@ -7,7 +7,7 @@ use alys_peg::Violations;
 use documented::DocumentedFields;
 use serde::Serialize;
 
-use crate::core::State;
+use crate::core::{State, Status};
 
 /// Slots are seconds long; a block that takes longer than one was voted on in several rounds.
 const LATENCY_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
@@ -94,8 +94,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn of(state: &State, refused_messages: u64) -> Self {
-        let status = state.status();
+    pub(crate) fn of(state: &State, status: &Status, refused_messages: u64) -> Self {
         Self {
             height: status.height,
             slot: status.slot,

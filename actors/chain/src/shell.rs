@@ -11,7 +11,8 @@ use alys_proto::{Message as _, Refused, Reply, chain, network, storage, sync};
 use crate::actor::{Local, Peers};
 use crate::config::Config;
 use crate::core::consensus::evidence;
-use crate::core::{Answer, AuxBlock, Commit, Effect, Input, Note, State, Ticket};
+use crate::core::{Answer, AuxBlock, Commit, Effect, Input, Note, State, Status, Ticket};
+use crate::held::{self, Held};
 use crate::io::engine::EngineDoor;
 use crate::io::{bridge as bitcoin, clock};
 use crate::trail::{Accepting, Trail};
@@ -35,6 +36,8 @@ pub(crate) struct Shell {
     local: LocalSender<Local>,
     config: Config,
     queue: VecDeque<Effect>,
+    /// Of a batch that is being imported.
+    held: Held,
     /// Inputs that must not be lost and came while the queue was stuck: at most the running timers and questions, and
     /// the last view of Bitcoin.
     deferred: VecDeque<Input>,
@@ -63,6 +66,7 @@ impl Shell {
             local,
             config,
             queue: effects.into(),
+            held: Held::default(),
             deferred: VecDeque::new(),
             waiters: BTreeMap::new(),
             trail: Trail::default(),
@@ -120,6 +124,11 @@ impl Shell {
 
     /// Gives the effect back when it has to be tried again.
     async fn carry_out(&mut self, effect: Effect) -> Result<Option<(Effect, String)>, ActorError> {
+        if !held::may_pass(&effect)
+            && let Err(reason) = self.commit_held().await?
+        {
+            return Ok(Some((effect, reason)));
+        }
         match effect {
             Effect::AppendWal { height, entries } => {
                 let request = storage::AppendWal { height, entries: entries.clone() };
@@ -141,10 +150,18 @@ impl Shell {
                 }
             }
             Effect::CommitBlock(commit) => {
-                if let Err(reason) = self.commit(&commit).await? {
+                let (hash, more) = (commit.hash, commit.more);
+                if !self.held.has_room(&commit)
+                    && let Err(reason) = self.commit_held().await?
+                {
                     return Ok(Some((Effect::CommitBlock(commit), reason)));
                 }
-                self.queue.extend(self.state.step(clock::now(), Input::Committed { hash: commit.hash }));
+                self.held.hold(commit, || self.state.status());
+                if !more && let Err(reason) = self.commit_held().await? {
+                    let again = self.held.commits().back().cloned();
+                    return Ok(again.map(|commit| (Effect::CommitBlock(commit), reason)));
+                }
+                self.queue.extend(self.state.step(clock::now(), Input::Committed { hash }));
             }
             other => self.start(other),
         }
@@ -152,39 +169,49 @@ impl Shell {
     }
 
     /// Storage, then the engine, then everybody. Repeating any part of it changes nothing [PEG-19].
-    async fn commit(&mut self, commit: &Commit) -> Result<Result<(), String>, ActorError> {
-        let request = storage::CommitBlock {
-            block: Some(commit.block.clone()),
-            parent_hash: commit.parent_hash.to_vec(),
-            ledger: Some(storage::LedgerDelta { facts: commit.facts.clone() }),
+    async fn commit_held(&mut self) -> Result<Result<(), String>, ActorError> {
+        let requests: Vec<_> = self.held.commits().iter().map(|commit| held::request(commit)).collect();
+        let (storage, deadline) = (&self.peers.storage, self.config.storage_deadline);
+        let stored = match <[_; 1]>::try_from(requests) {
+            Ok([request]) => storage.ask_within(deadline, request).await,
+            Err(blocks) if blocks.is_empty() => return Ok(Ok(())),
+            Err(blocks) => storage.ask_within(deadline, storage::CommitBlocks { blocks }).await,
         };
-        if let Err(refused) = self.peers.storage.ask_within(self.config.storage_deadline, request).await {
-            self.check_storage_head(commit, &refused).await?;
+        if let Err(refused) = stored {
+            self.check_storage_head(&refused).await?;
             return Ok(Err(format!("storage: {refused}")));
         }
-        if let Err(failure) = self.engine.commit(commit.block.height, commit.el_hash).await {
-            self.engine.ensure_can_catch_up().await?;
-            return Ok(Err(format!("engine: {}", failure.0)));
+        while let Some((height, el_hash)) = self.held.commits().front().map(|next| (next.block.height, next.el_hash)) {
+            if let Err(failure) = self.engine.commit(height, el_hash).await {
+                self.engine.ensure_can_catch_up().await?;
+                return Ok(Err(format!("engine: {}", failure.0)));
+            }
+            if let Some(commit) = self.held.done() {
+                self.announce(&commit);
+            }
         }
-        self.announce(commit);
         Ok(Ok(()))
     }
 
     /// A refusal that another try cannot change: storage has moved on without us.
-    async fn check_storage_head(&mut self, commit: &Commit, refused: &Refused) -> Result<(), ActorError> {
-        if refused.is_passing() {
-            return Ok(());
-        }
+    async fn check_storage_head(&mut self, refused: &Refused) -> Result<(), ActorError> {
+        let Some(first) = self.held.commits().front().filter(|_| !refused.is_passing()) else { return Ok(()) };
         let Ok(head) = self.peers.storage.ask(storage::GetHead {}).await else { return Ok(()) };
-        let moved_on = head.height >= commit.block.height && head.hash != commit.block.hash;
-        let behind = head.height.saturating_add(1) < commit.block.height;
+        let is_ours = self.held.commits().iter().any(|commit| commit.block.hash == head.hash);
+        let moved_on = head.height >= first.block.height && !is_ours;
+        let behind = head.height.saturating_add(1) < first.block.height;
         if moved_on || behind {
             return Err(ActorError::Broken(format!(
                 "storage's head is {} and does not precede block {}: {refused}",
-                head.height, commit.block.height
+                head.height, first.block.height
             )));
         }
         Ok(())
+    }
+
+    /// What people see: never a head that is not on disk.
+    pub(crate) fn status(&self) -> Status {
+        self.held.before().cloned().unwrap_or_else(|| self.state.status())
     }
 
     fn announce(&mut self, commit: &Commit) {

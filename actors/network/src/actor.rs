@@ -259,7 +259,8 @@ impl RoleActor for NetworkActor {
             state.step(Input::Listening(address));
         }
         let sink = cx.local().clone();
-        let swarm = io::Swarm::start(swarm, topics.to_vec(), move |event| sink.send(Local(LocalKind::Swarm(event))));
+        let swarm =
+            io::Swarm::start(swarm, topics.to_vec(), self.started, move |event| sink.send(Local(LocalKind::Swarm(event))));
         self.running = Some(Running { state, swarm, unfinished });
         self.learn_head(cx.local().clone());
         cx.local().send(Local(LocalKind::Tick));
@@ -276,7 +277,7 @@ impl RoleActor for NetworkActor {
                 let number = self.next_download;
                 self.next_download = number.wrapping_add(1);
                 self.downloads.insert(number, reply);
-                Input::Download { number, from_height: request.from_height, count: request.count }
+                Input::Download { number, from_height: request.from_height, count: request.count, at: self.now() }
             }
             Inbox::GetPeers(_, reply) => {
                 match &self.running {

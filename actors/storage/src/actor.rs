@@ -201,7 +201,8 @@ impl RoleActor for StorageActor {
     async fn handle(&mut self, cx: &Cx<Self>, message: Inbox) -> Result<(), ActorError> {
         let stamp = form::stamp(cx.sender());
         match message {
-            Inbox::CommitBlock(request, reply) => self.write(Job::commit(stamp, request, reply)).await,
+            Inbox::CommitBlock(request, reply) => self.write(Job::commit(stamp, vec![request], reply)).await,
+            Inbox::CommitBlocks(request, reply) => self.write(Job::commit(stamp, request.blocks, reply)).await,
             Inbox::AppendWal(request, reply) => self.write(Job::wal(stamp, request, reply)).await,
             Inbox::PutDocuments(request, reply) => match form::owned(stamp.role, &request) {
                 Ok(()) => self.write(Job::documents(stamp, request, reply)).await,

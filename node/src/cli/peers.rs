@@ -39,7 +39,10 @@ fn text(peers: &Peers) -> String {
         text.push_str("no peer of this chain is connected: `alys config show` has network.bootnodes\n");
     } else {
         let rows: Vec<Vec<String>> = peers.peers.iter().map(row).collect();
-        text.push_str(&table::table(&["peer", "address", "direction", "head", "ping", "for", "penalty", "agent"], &rows));
+        text.push_str(&table::table(
+            &["peer", "address", "direction", "head", "ping", "speed", "for", "penalty", "agent"],
+            &rows,
+        ));
     }
     if !peers.banned.is_empty() {
         let rows: Vec<Vec<String>> = peers.banned.iter().map(banned).collect();
@@ -57,6 +60,7 @@ fn row(peer: &Peer) -> Vec<String> {
         direction(peer).to_owned(),
         peer.head_height.to_string(),
         if ping.is_zero() { "-".to_owned() } else { format!("{:.1} ms", ping.as_secs_f64() * 1_000.0) },
+        speed(peer),
         span(peer.connected_millis),
         format!("{}/100", peer.penalty),
         peer.agent.clone(),
@@ -71,6 +75,16 @@ const fn direction(peer: &Peer) -> &'static str {
     if peer.outbound { "out" } else { "in" }
 }
 
+/// Of the ranges of blocks that it was asked for.
+fn speed(peer: &Peer) -> String {
+    match peer.bytes_per_second {
+        None => "-".to_owned(),
+        Some(bytes @ ..1_000) => format!("{bytes} B/s"),
+        Some(bytes @ 1_000..1_000_000) => format!("{} kB/s", bytes / 1_000),
+        Some(bytes) => format!("{}.{} MB/s", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}
+
 /// Whole seconds, in units that people read.
 fn span(millis: u64) -> String {
     humantime::format_duration(Duration::from_secs(millis / 1_000)).to_string()
@@ -80,7 +94,7 @@ fn shown(peers: &Peers) -> Value {
     let peer = |peer: &Peer| {
         json!({
             "peer_id": peer.peer_id, "address": peer.address, "direction": direction(peer), "head_height": peer.head_height,
-            "round_trip_micros": peer.round_trip_micros, "connected_millis": peer.connected_millis, "penalty": peer.penalty,
+            "round_trip_micros": peer.round_trip_micros, "bytes_per_second": peer.bytes_per_second, "connected_millis": peer.connected_millis, "penalty": peer.penalty,
             "agent": peer.agent,
         })
     };
@@ -111,19 +125,30 @@ mod tests {
             penalty: 25,
             connected_millis: 61_500,
             round_trip_micros: 1_234,
+            bytes_per_second: Some(2_340_000),
         }];
         peers.banned = vec![BannedPeer { peer_id: "12D3bad".into(), reason: "it sends garbage".into(), left_millis: 599_000 }];
         let expected = "\
 we are 12D3us
   /ip4/192.0.2.9/tcp/1
 
-PEER      ADDRESS                       DIRECTION  HEAD  PING    FOR    PENALTY  AGENT
-12D3them  /ip4/192.0.2.1/udp/1/quic-v1  out        7     1.2 ms  1m 1s  25/100   alys/0.1.0
+PEER      ADDRESS                       DIRECTION  HEAD  PING    SPEED     FOR    PENALTY  AGENT
+12D3them  /ip4/192.0.2.1/udp/1/quic-v1  out        7     1.2 ms  2.3 MB/s  1m 1s  25/100   alys/0.1.0
 
 BANNED   LEFT    REASON
 12D3bad  9m 59s  it sends garbage
 ";
         assert_eq!(text(&peers), expected);
         assert_eq!(shown(&peers)["peers"][0]["direction"], "out");
+        assert_eq!(shown(&peers)["peers"][0]["bytes_per_second"], 2_340_000);
+    }
+
+    #[test]
+    fn a_speed_is_shown_in_the_unit_that_fits() {
+        let table =
+            [(None, "-"), (Some(0), "0 B/s"), (Some(999), "999 B/s"), (Some(81_920), "81 kB/s"), (Some(12_990_000), "12.9 MB/s")];
+        for (bytes_per_second, expected) in table {
+            assert_eq!(speed(&Peer { bytes_per_second, ..Peer::default() }), expected);
+        }
     }
 }

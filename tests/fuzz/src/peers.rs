@@ -101,10 +101,10 @@ impl Course {
                 let addresses = Multiaddr::try_from(body.to_vec()).into_iter().collect();
                 Input::Identified { peer, agent, addresses }
             }
-            8 => Input::Download { number: self.number, from_height: who.into(), count: 8 },
+            8 => Input::Download { number: self.number, from_height: who.into(), count: 8, at: self.now },
             9 => match (self.asked.pop_first(), Blocks::decode(body)) {
-                (Some(token), Ok(blocks)) => Input::BlocksAnswered { token, blocks: blocks.blocks },
-                (Some(token), Err(cause)) => Input::DownloadFailed { token, reason: cause.to_string() },
+                (Some(token), Ok(blocks)) => Input::BlocksAnswered { token, blocks: blocks.blocks, at: self.now },
+                (Some(token), Err(cause)) => Input::DownloadFailed { token, reason: cause.to_string(), at: self.now },
                 (None, _) => return,
             },
             10 => Input::Reported { peer, reason: "a bad range".into() },

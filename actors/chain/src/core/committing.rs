@@ -57,6 +57,7 @@ impl State {
             facts,
             el_hash: outcome.el_hash,
             decided_here: candidate.decided_here,
+            more: !candidate.decided_here && self.is_followed(header.height),
         })));
         let is_ours = self.machine.as_ref().is_some_and(|machine| machine.address() == header.proposer);
         self.committing = Some(Committing { hash, is_ours, head, facts: outcome.facts.clone() });

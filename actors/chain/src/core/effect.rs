@@ -42,7 +42,8 @@ pub enum Effect {
     ValidatePegs(PegCheck),
     /// Bridge says what it sees of Bitcoin.
     GetBitcoinView,
-    /// Stored, then executed for good, then told to everybody. Before the next effect.
+    /// Stored, then executed for good, then told to everybody. Before the next effect that shows the head to anybody: one with
+    /// `more` waits for the rest of its batch.
     CommitBlock(Box<Commit>),
     /// Comes back as an input.
     StartTimer {
@@ -122,6 +123,8 @@ pub struct Commit {
     pub el_hash: B256,
     /// Decided here, so others may not know it yet.
     pub decided_here: bool,
+    /// Another block of the same imported batch follows: it may be stored together with that one.
+    pub more: bool,
 }
 
 /// An answer.

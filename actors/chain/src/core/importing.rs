@@ -86,6 +86,13 @@ impl State {
             || self.candidates.values().any(|candidate| candidate.certificate.is_some() && candidate.block.header.height == next)
     }
 
+    /// Whether the batch that a block came with goes on after it.
+    pub(super) fn is_followed(&self, height: u64) -> bool {
+        let mut imports = self.imports.iter();
+        let is_of_batch = imports.next().is_some_and(|import| import.block.height == height && import.ticket.is_none());
+        is_of_batch && imports.next().is_some_and(|next| Some(next.block.height) == height.checked_add(1))
+    }
+
     /// Answers for what is committed and starts the next one.
     pub(super) fn advance_imports(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         while self.halted.is_none() {

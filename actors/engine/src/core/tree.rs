@@ -7,9 +7,10 @@ use alloy_primitives::B256;
 
 use super::block::ExecutedBlock;
 
-/// Blocks kept. A height sees one block a round, and rounds beyond a few are rare; a block that fell out is executed
-/// again when it is asked for. 32 × at most ~20 MiB (payload, receipts, changed state) for blocks full to the brim.
-pub const MAX_EXECUTED: usize = 32;
+/// Blocks kept: the 64 of a batch that chain commits together, and 32 for rounds: a height sees one block a round, and rounds
+/// beyond a few are rare. A block that fell out is executed again when it is asked for. The first have 8 MiB of payload
+/// together or are one block; 32 × at most ~20 MiB (payload, receipts, changed state) for blocks full to the brim.
+pub const MAX_EXECUTED: usize = 96;
 
 /// Executed blocks by hash.
 #[derive(Debug, Default)]

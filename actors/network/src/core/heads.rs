@@ -10,6 +10,7 @@ use super::effect::Effect;
 use super::gossip::GossipFault;
 use super::input::{Token, Way};
 use super::limits::{BAD_RANGE_PENALTY, MAX_HEADS, MAX_VALIDATING};
+use super::ranges::UnderWay;
 use super::state::State;
 
 impl State {
@@ -21,7 +22,7 @@ impl State {
             return Vec::new();
         }
         let request = GetBlocks { from_height: height, limit: 1 };
-        self.downloads.insert(token, (peer, request));
+        self.downloads.insert(token, UnderWay { peer, request, since: self.now });
         vec![Effect::RequestBlocks { token, peer, request }]
     }
 

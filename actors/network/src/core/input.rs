@@ -89,6 +89,8 @@ pub enum Input {
         from_height: u64,
         /// How many.
         count: u32,
+        /// Now.
+        at: Millis,
     },
     /// Sync found what a peer served to be bad.
     Reported {
@@ -198,6 +200,8 @@ pub enum Input {
         token: Token,
         /// What came.
         blocks: Vec<CommittedBlock>,
+        /// Now.
+        at: Millis,
     },
     /// A download failed.
     DownloadFailed {
@@ -205,6 +209,8 @@ pub enum Input {
         token: Token,
         /// Why.
         reason: String,
+        /// Now.
+        at: Millis,
     },
     /// Gossip arrived.
     Gossip {

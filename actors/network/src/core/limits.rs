@@ -28,6 +28,9 @@ pub const MAX_SERVING: usize = 16;
 pub const MAX_SERVING_EACH: usize = 8;
 /// Ranges that we wait for; more are refused to sync.
 pub const MAX_DOWNLOADS: usize = 32;
+/// A peer that was not asked for so long is tried again, milliseconds: it may have become faster. At worst it costs one range
+/// a minute.
+pub const MEASURE_AGAIN_MILLIS: u64 = 60 * 1_000;
 /// Consensus messages whose signature is being checked; more are dropped, and are repeated by who said them.
 pub const MAX_HEARING: usize = 256;
 /// Consensus about heights further ahead of ours is of no use: sync is faster.

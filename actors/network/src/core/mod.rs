@@ -12,6 +12,7 @@ pub mod peers;
 mod ranges;
 mod reach;
 pub mod seen;
+pub mod speed;
 pub mod state;
 
 pub use effect::{Effect, Verdict};

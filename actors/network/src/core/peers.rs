@@ -6,6 +6,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::input::{Millis, Topic};
 use super::limits::{BAN_PENALTY, FORGIVEN_PER_SECOND, MAX_REMEMBERED};
+use super::speed::Speed;
 
 /// What a peer does that is limited in rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,8 @@ pub struct Peer {
     pub since: Millis,
     /// Ranges that it was asked for.
     pub asked: u64,
+    /// How fast it answers them.
+    pub speed: Speed,
     /// Of the last ping, microseconds.
     pub round_trip: u64,
     /// Height of its head, once it has shown to be of our chain.
@@ -56,7 +59,7 @@ pub struct Peer {
 
 impl Peer {
     /// A peer that has not shown what it is.
-    pub const fn new(address: Multiaddr, outbound: bool, since: Millis) -> Self {
+    pub fn new(address: Multiaddr, outbound: bool, since: Millis) -> Self {
         Self {
             address,
             outbound,
@@ -64,6 +67,7 @@ impl Peer {
             listens: Vec::new(),
             since,
             asked: 0,
+            speed: Speed::default(),
             round_trip: 0,
             head: None,
             used: BTreeMap::new(),

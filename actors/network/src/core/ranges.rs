@@ -1,15 +1,26 @@
-//! Ranges of blocks: served to peers, fetched from peers.
+//! Ranges of blocks: served to peers, fetched from peers. Which peer is asked: [`super::speed`].
 
+use std::collections::BTreeMap;
+
+use alys_proto::Message as _;
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::peer_response::Response;
 use alys_proto::storage::{Blocks, GetBlocks};
 use libp2p::PeerId;
 
 use super::effect::Effect;
-use super::input::{AnswerId, Token};
+use super::input::{AnswerId, Millis, Token};
 use super::limits::{BAD_RANGE_PENALTY, MAX_DOWNLOADS, MAX_RANGE, MAX_SERVING, MAX_SERVING_EACH};
 use super::peers::Doing;
 use super::state::{State, response};
+
+/// A range that one peer was asked for.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) peer: PeerId,
+    pub(super) request: GetBlocks,
+    pub(super) since: Millis,
+}
 
 impl State {
     pub(super) fn refuse(&mut self, peer: PeerId, answer: AnswerId, why: &str) -> Vec<Effect> {
@@ -55,30 +66,47 @@ impl State {
         if too_slow { self.slow(peer) } else { Vec::new() }
     }
 
-    pub(super) fn download(&mut self, number: u64, from_height: u64, count: u32) -> Vec<Effect> {
+    pub(super) fn download(&mut self, number: u64, from_height: u64, count: u32, at: Millis) -> Vec<Effect> {
         let fail = |reason: String| vec![Effect::Downloaded { number, outcome: Err(reason) }];
         if self.downloads.keys().filter(|token| matches!(token, Token::Range(_))).count() >= MAX_DOWNLOADS {
             return fail(format!("{MAX_DOWNLOADS} downloads are under way"));
         }
-        let busy = |peer: &PeerId| self.downloads.values().filter(|(other, _)| other == peer).count();
-        let able = self.peers.iter().filter(|(_, peer)| peer.head.is_some_and(|head| head >= from_height));
-        // Whoever has least to do; of these, whoever was asked least.
-        let Some(peer) = able.min_by_key(|(id, peer)| (busy(id), peer.asked)).map(|(id, _)| *id) else {
+        let request = GetBlocks { from_height, limit: count.clamp(1, MAX_RANGE) };
+        let Some(peer) = self.soonest(&request, at) else {
             return fail(format!("no peer has block {from_height}"));
         };
         if let Some(chosen) = self.peers.get_mut(&peer) {
             chosen.asked = chosen.asked.saturating_add(1);
+            chosen.speed.asked(at);
         }
-        let (token, request) = (Token::Range(number), GetBlocks { from_height, limit: count.clamp(1, MAX_RANGE) });
-        self.downloads.insert(token, (peer, request));
+        let token = Token::Range(number);
+        self.downloads.insert(token, UnderWay { peer, request, since: at });
         vec![Effect::RequestBlocks { token, peer, request }]
     }
 
-    pub(super) fn blocks_answered(&mut self, token: Token, blocks: Vec<CommittedBlock>) -> Vec<Effect> {
-        let Some((peer, request)) = self.downloads.remove(&token) else { return Vec::new() };
+    /// Of the peers that have the range, the one that is expected to be done with it first.
+    fn soonest(&self, request: &GetBlocks, at: Millis) -> Option<PeerId> {
+        let mut under_way: BTreeMap<PeerId, u64> = BTreeMap::new();
+        for download in self.downloads.values() {
+            let blocks = under_way.entry(download.peer).or_default();
+            *blocks = blocks.saturating_add(download.request.limit.into());
+        }
+        let able = self.peers.iter().filter(|(_, peer)| peer.head.is_some_and(|head| head >= request.from_height));
+        let chosen = able.min_by_key(|(id, peer)| {
+            let busy = under_way.get(id).copied().unwrap_or(0);
+            (peer.speed.finish(at, busy, request.limit.into()), busy, peer.asked)
+        });
+        chosen.map(|(id, _)| *id)
+    }
+
+    pub(super) fn blocks_answered(&mut self, token: Token, blocks: Vec<CommittedBlock>, at: Millis) -> Vec<Effect> {
+        let Some(UnderWay { peer, request, since }) = self.downloads.remove(&token) else { return Vec::new() };
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
         let consecutive = blocks.iter().zip(request.from_height..).all(|(block, height)| block.height == height);
-        if blocks.is_empty() || blocks.len() > limit || !consecutive || blocks.iter().any(|block| !block.burns.is_empty()) {
+        let is_bad =
+            blocks.is_empty() || blocks.len() > limit || !consecutive || blocks.iter().any(|block| !block.burns.is_empty());
+        self.measure(token, peer, since, at, if is_bad { None } else { Some(&blocks) });
+        if is_bad {
             let mut effects = self.punish(peer, BAD_RANGE_PENALTY, "its range is not what was asked for");
             let reason = format!("{peer} did not send the blocks from {}", request.from_height);
             effects.extend(downloaded(token, Err(reason)));
@@ -90,9 +118,22 @@ impl State {
         }
     }
 
-    pub(super) fn download_failed(&mut self, token: Token, reason: String) -> Vec<Effect> {
-        let Some((peer, _)) = self.downloads.remove(&token) else { return Vec::new() };
+    pub(super) fn download_failed(&mut self, token: Token, reason: &str, at: Millis) -> Vec<Effect> {
+        let Some(UnderWay { peer, since, .. }) = self.downloads.remove(&token) else { return Vec::new() };
+        self.measure(token, peer, since, at, None);
         downloaded(token, Err(format!("{peer}: {reason}")))
+    }
+
+    /// A head is one block, which says nothing of how fast many come.
+    fn measure(&mut self, token: Token, peer: PeerId, since: Millis, at: Millis, blocks: Option<&[CommittedBlock]>) {
+        let (Token::Range(_), Some(known)) = (token, self.peers.get_mut(&peer)) else { return };
+        match blocks {
+            Some(blocks) => {
+                let bytes: usize = blocks.iter().map(|block| block.encoded_len()).sum();
+                known.speed.answered(since, at, u64::try_from(bytes).unwrap_or(u64::MAX));
+            }
+            None => known.speed.failed(since, at),
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 
 use alys_proto::common::CommittedBlock;
 use alys_proto::network::{self, Handshake, PeerResponse, peer_response::Response};
-use alys_proto::storage::GetBlocks;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
@@ -25,6 +24,7 @@ use super::limits::{
     MAX_SEEN, SILENCE_PENALTY, SLOW_PENALTY, WRONG_CHAIN_MILLIS,
 };
 use super::peers::{Ban, Conduct, Doing, Peer};
+use super::ranges::UnderWay;
 use super::reach::reachable;
 use super::seen::Seen;
 
@@ -89,7 +89,7 @@ pub struct State {
     pub(super) hearing: usize,
     pub(super) offered: usize,
     pub(super) serving: BTreeMap<AnswerId, PeerId>,
-    pub(super) downloads: BTreeMap<Token, (PeerId, GetBlocks)>,
+    pub(super) downloads: BTreeMap<Token, UnderWay>,
     pub(super) counters: Counters,
 }
 
@@ -148,6 +148,7 @@ impl State {
                 penalty: self.conduct.penalty(id),
                 connected_millis: self.now.saturating_sub(peer.since),
                 round_trip_micros: peer.round_trip,
+                bytes_per_second: peer.speed.per_second(),
             })
         };
         let banned = |(id, ban): (&PeerId, &Ban)| network::BannedPeer {
@@ -171,7 +172,7 @@ impl State {
             Input::Finalized(block) => self.finalized(block),
             Input::Consensus(data) => vec![Effect::Publish { topic: Topic::Consensus, data }],
             Input::Transaction(data) => vec![Effect::Publish { topic: Topic::Transactions, data }],
-            Input::Download { number, from_height, count } => self.download(number, from_height, count),
+            Input::Download { number, from_height, count, at } => self.download(number, from_height, count, at),
             Input::Reported { peer, reason } => self.punish(peer, BAD_RANGE_PENALTY, &reason),
             Input::Listening(address) => self.listen(address),
             Input::NotListening(address) => self.unlisten(&address),
@@ -188,8 +189,8 @@ impl State {
             Input::Slow { peer } => self.slow(peer),
             Input::StreamOpened { peer } => self.stream_opened(peer),
             Input::Distrusted { peer } => self.punish(peer, BAN_PENALTY, "it gossips what is forged, too long or no message"),
-            Input::BlocksAnswered { token, blocks } => self.blocks_answered(token, blocks),
-            Input::DownloadFailed { token, reason } => self.download_failed(token, reason),
+            Input::BlocksAnswered { token, blocks, at } => self.blocks_answered(token, blocks, at),
+            Input::DownloadFailed { token, reason, at } => self.download_failed(token, &reason, at),
             Input::Gossip { peer, id, topic, data } => self.gossip(peer, id, topic, data),
             Input::BlockChecked { peer, way, outcome } => self.block_checked(peer, way, outcome),
             Input::SpokenChecked { peer, id, outcome } => self.spoken_checked(peer, id, outcome),

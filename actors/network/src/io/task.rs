@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alys_proto::network::{Handshake, PeerRequest, PeerResponse, peer_request::Request};
 use alys_proto::storage::GetBlocks;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::behaviour::Behaviour;
 use super::counted::Counted;
-use crate::core::{AnswerId, GossipId, Input, Token, Topic, Verdict};
+use crate::core::{AnswerId, GossipId, Input, Millis, Token, Topic, Verdict};
 
 /// Commands that wait; the role waits behind them.
 const MAX_COMMANDS: usize = 1_024;
@@ -64,12 +64,14 @@ impl Swarm {
     pub(crate) fn start(
         swarm: libp2p::Swarm<Counted<Behaviour>>,
         topics: Vec<(Topic, IdentTopic)>,
+        started: Instant,
         sink: impl Fn(Event) + Send + 'static,
     ) -> Self {
         let (commands, queue) = mpsc::channel(MAX_COMMANDS);
         let task = Task {
             swarm,
             topics,
+            started,
             sink: Box::new(sink),
             answers: HashMap::new(),
             answering: HashMap::new(),
@@ -96,6 +98,8 @@ impl Swarm {
 pub(super) struct Task {
     pub(super) swarm: libp2p::Swarm<Counted<Behaviour>>,
     pub(super) topics: Vec<(Topic, IdentTopic)>,
+    /// The core counts time from here.
+    started: Instant,
     sink: Box<dyn Fn(Event) + Send>,
     /// Questions of peers, at most `MAX_REQUEST_STREAMS` per connection.
     pub(super) answers: HashMap<AnswerId, (InboundRequestId, ResponseChannel<PeerResponse>)>,
@@ -188,6 +192,10 @@ impl Task {
                 }
             }
         }
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn ask(&mut self, peer: PeerId, request: Request, asked: Asked) {

@@ -11,7 +11,7 @@ use super::behaviour::BehaviourEvent;
 use super::codec::Misuse;
 use super::counted::Noticed;
 use super::task::{Asked, Event, Task};
-use crate::core::{AnswerId, GossipId, Input};
+use crate::core::{AnswerId, GossipId, Input, Millis};
 
 /// Here gossip stops to listen to a connection (`MAX_SUBSTREAM_ATTEMPTS` of libp2p-gossipsub).
 const MAX_GOSSIP_STREAMS: u32 = 5;
@@ -77,7 +77,7 @@ impl Task {
             }
             PeerEvent::Message { peer, message: Message::Response { request_id, response }, .. } => {
                 let asked = self.asked.remove(&request_id)?;
-                answer(peer, &asked, response)
+                answer(peer, &asked, response, self.now())
             }
             PeerEvent::OutboundFailure { peer, request_id, error, .. } => match (self.asked.remove(&request_id)?, error) {
                 (Asked::Handshake, OutboundFailure::Io(error)) if error.kind() == ErrorKind::InvalidData => {
@@ -89,9 +89,9 @@ impl Task {
                 }
                 // What cannot be read is not what was asked for.
                 (Asked::Blocks(token), OutboundFailure::Io(error)) if error.kind() == ErrorKind::InvalidData => {
-                    Some(Input::BlocksAnswered { token, blocks: Vec::new() })
+                    Some(Input::BlocksAnswered { token, blocks: Vec::new(), at: self.now() })
                 }
-                (Asked::Blocks(token), error) => Some(Input::DownloadFailed { token, reason: error.to_string() }),
+                (Asked::Blocks(token), error) => Some(Input::DownloadFailed { token, reason: error.to_string(), at: self.now() }),
             },
             PeerEvent::InboundFailure { peer, request_id, error, .. } => {
                 tracing::debug!(%peer, %error, "question not answered");
@@ -140,15 +140,15 @@ impl Task {
     }
 }
 
-fn answer(peer: PeerId, asked: &Asked, response: PeerResponse) -> Option<Input> {
+fn answer(peer: PeerId, asked: &Asked, response: PeerResponse, at: Millis) -> Option<Input> {
     match (asked, response.response) {
         (Asked::Handshake, Some(Response::Handshake(handshake))) => Some(Input::HandshakeAnswered { peer, handshake }),
         // Refused for now, or no handshake at all: a peer that never shows one is disconnected in time.
         (Asked::Handshake, _) => None,
         (Asked::Blocks(token), Some(Response::Blocks(blocks))) => {
-            Some(Input::BlocksAnswered { token: *token, blocks: blocks.blocks })
+            Some(Input::BlocksAnswered { token: *token, blocks: blocks.blocks, at })
         }
-        (Asked::Blocks(token), Some(Response::Refused(reason))) => Some(Input::DownloadFailed { token: *token, reason }),
-        (Asked::Blocks(token), _) => Some(Input::BlocksAnswered { token: *token, blocks: Vec::new() }),
+        (Asked::Blocks(token), Some(Response::Refused(reason))) => Some(Input::DownloadFailed { token: *token, reason, at }),
+        (Asked::Blocks(token), _) => Some(Input::BlocksAnswered { token: *token, blocks: Vec::new(), at }),
     }
 }

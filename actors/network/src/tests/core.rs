@@ -49,7 +49,7 @@ pub(super) fn greet(state: &mut State, head: u64) -> PeerId {
     let expected = usize::from(head > 0);
     assert_eq!(effects.len(), expected, "a head that we do not have is asked for: {effects:?}");
     if expected > 0 {
-        state.step(Input::DownloadFailed { token: Token::Head(peer), reason: "not now".into() });
+        state.step(Input::DownloadFailed { token: Token::Head(peer), reason: "not now".into(), at: 0 });
     }
     peer
 }
@@ -268,29 +268,29 @@ fn ranges_are_served_within_bounds_and_without_burns() {
 #[test]
 fn downloads_go_to_peers_that_have_the_blocks_and_bad_ranges_are_blamed() {
     let mut state = state();
-    let none = state.step(Input::Download { number: 0, from_height: 1, count: 5 });
+    let none = state.step(Input::Download { number: 0, from_height: 1, count: 5, at: 0 });
     assert!(matches!(&none[..], [Effect::Downloaded { outcome: Err(_), .. }]));
     let _short = greet(&mut state, 3);
     let long = greet(&mut state, 9);
     for (number, blocks) in [(1, vec![kit::block(5), kit::block(7)]), (2, Vec::new())] {
-        let effects = state.step(Input::Download { number, from_height: 5, count: 2 });
+        let effects = state.step(Input::Download { number, from_height: 5, count: 2, at: 0 });
         assert!(matches!(&effects[..], [Effect::RequestBlocks { peer, .. }] if *peer == long));
-        let effects = state.step(Input::BlocksAnswered { token: Token::Range(number), blocks });
+        let effects = state.step(Input::BlocksAnswered { token: Token::Range(number), blocks, at: 0 });
         assert!(matches!(effects.last(), Some(Effect::Downloaded { outcome: Err(_), .. })));
         assert_eq!(disconnects(&effects), number == 2);
     }
     state.step(Input::Disconnected { peer: long });
     let other = greet(&mut state, 9);
-    state.step(Input::Download { number: 3, from_height: 5, count: 2 });
-    let effects = state.step(Input::BlocksAnswered { token: Token::Range(3), blocks: vec![kit::block(5), kit::block(6)] });
+    state.step(Input::Download { number: 3, from_height: 5, count: 2, at: 0 });
+    let effects = state.step(Input::BlocksAnswered { token: Token::Range(3), blocks: vec![kit::block(5), kit::block(6)], at: 0 });
     assert!(matches!(&effects[..], [Effect::Downloaded { outcome: Ok((_, peer)), .. }] if *peer == other));
     for number in 10..10 + MAX_DOWNLOADS as u64 {
-        state.step(Input::Download { number, from_height: 5, count: 1 });
+        state.step(Input::Download { number, from_height: 5, count: 1, at: 0 });
     }
-    let full = state.step(Input::Download { number: 99, from_height: 5, count: 1 });
+    let full = state.step(Input::Download { number: 99, from_height: 5, count: 1, at: 0 });
     assert!(matches!(&full[..], [Effect::Downloaded { outcome: Err(_), .. }]));
     assert!(matches!(
-        &state.step(Input::DownloadFailed { token: Token::Range(10), reason: "gone".into() })[..],
+        &state.step(Input::DownloadFailed { token: Token::Range(10), reason: "gone".into(), at: 0 })[..],
         [Effect::Downloaded { .. }]
     ));
 }
@@ -301,10 +301,10 @@ fn ranges_are_spread_over_all_peers_that_have_them() {
     let peers: Vec<_> = (0..3).map(|_| greet(&mut state, 9)).collect();
     let mut asked = std::collections::BTreeMap::new();
     for number in 0..9 {
-        let effects = state.step(Input::Download { number, from_height: 1, count: 1 });
+        let effects = state.step(Input::Download { number, from_height: 1, count: 1, at: 0 });
         let [Effect::RequestBlocks { peer, .. }] = &effects[..] else { panic!("{effects:?}") };
         *asked.entry(*peer).or_insert(0) += 1;
-        state.step(Input::BlocksAnswered { token: Token::Range(number), blocks: vec![kit::block(1)] });
+        state.step(Input::BlocksAnswered { token: Token::Range(number), blocks: vec![kit::block(1)], at: 0 });
     }
     assert!(peers.iter().all(|peer| asked.get(peer) == Some(&3)), "one after the other: {asked:?}");
 }
@@ -352,7 +352,7 @@ fn a_higher_head_must_prove_itself_and_then_chain_learns_of_it() {
         "{asked:?}"
     );
     assert!(claims(&mut state, peer, 8).is_empty(), "one question at a time");
-    let checks = state.step(Input::BlocksAnswered { token: Token::Head(peer), blocks: vec![kit::block(7)] });
+    let checks = state.step(Input::BlocksAnswered { token: Token::Head(peer), blocks: vec![kit::block(7)], at: 0 });
     assert!(matches!(&checks[..], [Effect::CheckBlock { way: Way::Head, .. }]), "{checks:?}");
     let told = state.step(Input::BlockChecked { peer, way: Way::Head, outcome: Ok(kit::block(7)) });
     assert!(matches!(&told[..], [Effect::BlockReceived { block, .. }] if block.height == 7), "{told:?}");

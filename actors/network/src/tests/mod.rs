@@ -5,3 +5,4 @@ mod core;
 pub(crate) mod kit;
 mod misuse;
 mod roles;
+mod speed;

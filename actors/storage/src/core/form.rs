@@ -8,8 +8,8 @@ use alys_proto::{Refused, Role};
 
 use super::lease::{Holder, Incarnation, Stamp};
 use super::limits::{
-    LEASE_TERM_MILLIS, MAX_ADDRESS_BYTES, MAX_BURNS, MAX_CERTIFICATE_BYTES, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_NAME_BYTES,
-    MAX_DOCUMENTS, MAX_EXPLANATION_BYTES, MAX_FACTS, MAX_WAL_ENTRIES, MAX_WAL_ENTRY_BYTES,
+    LEASE_TERM_MILLIS, MAX_ADDRESS_BYTES, MAX_BURNS, MAX_CERTIFICATE_BYTES, MAX_COMMIT_BLOCKS, MAX_DOCUMENT_BYTES,
+    MAX_DOCUMENT_NAME_BYTES, MAX_DOCUMENTS, MAX_EXPLANATION_BYTES, MAX_FACTS, MAX_WAL_ENTRIES, MAX_WAL_ENTRY_BYTES,
 };
 use alys_blocks::limits::MAX_BLOCK_BYTES;
 
@@ -100,6 +100,15 @@ pub struct BlockKeys {
     pub hash: Hash,
     /// Its parent's hash.
     pub parent: Hash,
+}
+
+/// Checks blocks that are committed together.
+pub fn commits(requests: &[CommitBlock]) -> Result<Vec<BlockKeys>, Malformed> {
+    if requests.is_empty() {
+        return Err(Malformed::Missing("blocks"));
+    }
+    at_most("blocks", requests.len(), MAX_COMMIT_BLOCKS)?;
+    requests.iter().map(commit).collect()
 }
 
 /// Checks a block and its ledger delta.

@@ -10,6 +10,8 @@ pub const MAX_BURNS: usize = 20_000;
 pub const MAX_ADDRESS_BYTES: usize = 4 * 1024 * 1024;
 /// Ledger facts in one block: every burn, 64 peg-ins, 64 refunds, 16 settlements, 4 payouts.
 pub const MAX_FACTS: usize = MAX_BURNS + 64 + 64 + 16 + 4;
+/// Blocks in one commit: as many as chain holds of a batch.
+pub const MAX_COMMIT_BLOCKS: usize = 64;
 /// Entries in one WAL append.
 pub const MAX_WAL_ENTRIES: usize = 1_024;
 /// Bytes of one WAL entry: a block and what wraps it.
@@ -56,7 +58,7 @@ pub const MAX_POSTED: usize = 1_000;
 /// Bytes of their bodies.
 pub const MAX_POSTED_BYTES: usize = 32 << 20;
 
-/// Blocks that pruning always leaves: the engine is behind storage by a block after a crash, peers that were away for minutes
+/// Blocks that pruning always leaves: the engine is behind storage by a batch of blocks after a crash, peers that were away for minutes
 /// fetch what they missed, governance nodes replay at most 256 blocks again.
 pub const MIN_KEEP: u64 = 1_024;
 /// Blocks that one commit prunes. One would do to keep up; with 16 a floor that was raised by a million is reached in 62,500

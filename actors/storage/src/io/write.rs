@@ -52,18 +52,34 @@ pub(crate) enum WriteRefusal {
 /// A write's answer inside what aborts the transaction.
 pub(super) type Written<T> = Result<Result<T, WriteRefusal>, Fault>;
 
-/// Head, block, certificate, burns and ledger facts move together.
-pub(super) fn commit_block(transaction: &WriteTransaction, chain: ChainId, request: &CommitBlock) -> Written<Head> {
-    let (keys, block) = match (form::commit(request), &request.block) {
-        (Ok(keys), Some(block)) => (keys, block),
-        (Err(malformed), _) => return Ok(Err(malformed.into())),
-        (_, None) => return Ok(Err(Malformed::Missing("block").into())),
+/// Head, blocks, certificates, burns and ledger facts move together. All are judged before anything is written: a refused
+/// one leaves nothing of the others.
+pub(super) fn commit_blocks(transaction: &WriteTransaction, chain: ChainId, requests: &[CommitBlock]) -> Written<Head> {
+    let checked = match form::commits(requests) {
+        Ok(checked) => checked,
+        Err(malformed) => return Ok(Err(malformed.into())),
     };
-    let tip = match judge(transaction, chain, &keys)? {
-        (tip, Ok(Verdict::AlreadyCommitted)) => return Ok(Ok(Head { height: tip.height, hash: tip.hash.0.to_vec() })),
-        (_, Err(refusal)) => return Ok(Err(refusal.into())),
-        (_, Ok(Verdict::Commit)) => Head { height: keys.height, hash: keys.hash.0.to_vec() },
-    };
+    let mut tip = tip(transaction, chain)?;
+    let mut new = Vec::new();
+    for (request, keys) in requests.iter().zip(checked) {
+        match commit::judge(tip, stored(transaction, keys.height)?, keys.height, keys.hash, keys.parent) {
+            Ok(Verdict::AlreadyCommitted) => {}
+            Ok(Verdict::Commit) => {
+                tip = Tip { height: keys.height, hash: keys.hash };
+                new.push((request, keys));
+            }
+            Err(refusal) => return Ok(Err(refusal.into())),
+        }
+    }
+    for (request, keys) in new {
+        insert(transaction, request, &keys)?;
+    }
+    Ok(Ok(Head { height: tip.height, hash: tip.hash.0.to_vec() }))
+}
+
+fn insert(transaction: &WriteTransaction, request: &CommitBlock, keys: &BlockKeys) -> Result<(), Fault> {
+    // `form::commits` has seen it.
+    let Some(block) = &request.block else { return Ok(()) };
     transaction.open_table(BLOCKS)?.insert(keys.height, (&keys.hash.0, &keys.parent.0, block.block.as_slice()))?;
     transaction.open_table(HEIGHTS)?.insert(&keys.hash.0, keys.height)?;
     transaction.open_table(CERTIFICATES)?.insert(keys.height, block.certificate.as_slice())?;
@@ -79,19 +95,18 @@ pub(super) fn commit_block(transaction: &WriteTransaction, chain: ChainId, reque
             transaction.open_table(META)?.insert(META_SETTLED, settled.end_height.to_le_bytes().as_slice())?;
         }
     }
-    Ok(Ok(tip))
+    Ok(())
 }
 
-fn judge(
-    transaction: &WriteTransaction,
-    chain: ChainId,
-    keys: &BlockKeys,
-) -> Result<(Tip, Result<Verdict, CommitRefusal>), Fault> {
-    let blocks = transaction.open_table(BLOCKS)?;
+fn tip(transaction: &WriteTransaction, chain: ChainId) -> Result<Tip, Fault> {
     let genesis = Tip { height: 0, hash: chain.genesis };
-    let tip = blocks.last()?.map_or(genesis, |(height, row)| Tip { height: height.value(), hash: Hash(*row.value().0) });
-    let stored = blocks.get(keys.height)?.map(|row| Hash(*row.value().0));
-    Ok((tip, commit::judge(tip, stored, keys.height, keys.hash, keys.parent)))
+    let blocks = transaction.open_table(BLOCKS)?;
+    let last = blocks.last()?;
+    Ok(last.map_or(genesis, |(height, row)| Tip { height: height.value(), hash: Hash(*row.value().0) }))
+}
+
+fn stored(transaction: &WriteTransaction, height: u64) -> Result<Option<Hash>, Fault> {
+    Ok(transaction.open_table(BLOCKS)?.get(height)?.map(|row| Hash(*row.value().0)))
 }
 
 /// Entries go behind those of the same height; those of other heights go.

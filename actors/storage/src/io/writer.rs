@@ -64,13 +64,16 @@ impl Job {
         Self { stamp, bytes, work: Box::new(Task { reply, fenced: false, write, written: |_, _| {} }) }
     }
 
-    /// A block.
-    pub(crate) fn commit(stamp: Stamp, request: CommitBlock, reply: Reply<Head>) -> Self {
-        let bytes = request.encoded_len();
+    /// Blocks that follow each other: all or none.
+    pub(crate) fn commit(stamp: Stamp, requests: Vec<CommitBlock>, reply: Reply<Head>) -> Self {
+        let bytes = requests.iter().map(|request| request.encoded_len()).fold(0, usize::saturating_add);
         let write = move |store: &Store, transaction: &WriteTransaction| {
-            let committed = write::commit_block(transaction, store.chain, &request)?;
+            let committed = write::commit_blocks(transaction, store.chain, &requests)?;
             if let Ok(head) = &committed {
-                prune::advance(transaction, store.prune, store.chain.has_work, head.height)?;
+                // As often as there are blocks: pruning keeps up with them.
+                for _ in &requests {
+                    prune::advance(transaction, store.prune, store.chain.has_work, head.height)?;
+                }
             }
             Ok(committed)
         };

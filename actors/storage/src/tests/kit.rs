@@ -94,7 +94,7 @@ impl Rig {
     /// Queues a commit; the answer comes through the receiver.
     pub(crate) fn send_commit(&self, request: CommitBlock) -> Answer<Head> {
         let (reply, answer) = Answer::new();
-        self.send(Job::commit(NOBODY, request, reply));
+        self.send(Job::commit(NOBODY, vec![request], reply));
         answer
     }
 
@@ -114,6 +114,18 @@ impl Rig {
 
     pub(crate) fn commit(&self, request: CommitBlock) -> Result<Head, Refused> {
         self.send_commit(request).wait()
+    }
+
+    /// All in one transaction.
+    pub(crate) fn commit_all(&self, requests: Vec<CommitBlock>) -> Result<Head, Refused> {
+        self.send_commits(requests).wait()
+    }
+
+    /// Queues them; the answer comes through the receiver.
+    pub(crate) fn send_commits(&self, requests: Vec<CommitBlock>) -> Answer<Head> {
+        let (reply, answer) = Answer::new();
+        self.send(Job::commit(NOBODY, requests, reply));
+        answer
     }
 
     pub(crate) fn put(&self, owner: &str, key: &str, value: &[u8]) -> Result<Done, Refused> {

@@ -108,3 +108,58 @@ fn a_refused_request_does_not_disturb_its_batch() {
     assert_eq!(outcomes, [true, true, true, false, true, true, true]);
     assert_eq!(rig.store.ledger(GetLedger::default()).unwrap().unwrap().height, 6);
 }
+
+#[test]
+fn blocks_of_a_batch_go_in_one_transaction() {
+    let folder = TempDir::new().unwrap();
+    let rig = Rig::open(&config(&folder));
+    let mut blocks = chain(64);
+    let (first, rest) = (blocks[0].clone(), blocks.split_off(32));
+    rig.commit(first).unwrap();
+    let before = rig.progress.transactions.load(Ordering::Relaxed);
+    assert_eq!(rig.commit_all(blocks.clone()).unwrap().height, 32, "the first of them was there");
+    assert_eq!(rig.commit_all(blocks).unwrap().height, 32, "all of them were there");
+    assert_eq!(rig.commit_all(rest).unwrap().height, 64);
+    assert_eq!(rig.progress.transactions.load(Ordering::Relaxed) - before, 3);
+    let ledger = rig.store.ledger(GetLedger::default()).unwrap().unwrap();
+    assert_eq!((ledger.height, ledger.facts.len()), (64, 2 * 64));
+    rig.close();
+    assert_eq!(Rig::open(&config(&folder)).store.head().unwrap().height, 64, "on disk");
+}
+
+#[test]
+fn a_batch_with_one_block_that_does_not_fit_leaves_none_of_them() {
+    let mut other_parent = chain(3);
+    other_parent[2].parent_hash = vec![9; 32];
+    let mut malformed = chain(3);
+    malformed[2].block.as_mut().unwrap().block.clear();
+    let mut gap = chain(4);
+    gap.remove(2);
+    let mut conflict = chain(3);
+    conflict[0] = block(1, 0xbb);
+    let twice = vec![block(1, 0xaa), block(2, 0xaa), block(2, 0xbb)];
+    let table = [
+        ("another parent", other_parent),
+        ("malformed", malformed),
+        ("a gap", gap),
+        ("another block", conflict),
+        ("two of a height", twice),
+        ("none", Vec::new()),
+        ("too many", chain(65)),
+    ];
+    for (what, batch) in table {
+        let folder = TempDir::new().unwrap();
+        let rig = Rig::open(&config(&folder));
+        if what == "another block" {
+            rig.commit(block(1, 0xaa)).unwrap();
+        }
+        let before = rig.store.head().unwrap();
+        // In a transaction with others, which is written all the same: while the first is on its way, the rest gather.
+        let puts: Vec<_> = (0..20).map(|_| rig.send_put("bridge", "cursor", b"1")).collect();
+        let refused = rig.send_commits(batch);
+        let more: Vec<_> = (0..20).map(|_| rig.send_put("bridge", "cursor", b"2")).collect();
+        assert!(refused.wait().is_err(), "{what}");
+        assert!(puts.into_iter().chain(more).all(|put| put.wait().is_ok()), "{what}");
+        assert_eq!(rig.store.head().unwrap(), before, "{what}");
+    }
+}
