@@ -211,10 +211,15 @@ impl Committer {
     }
 }
 
-/// Opens what a killed process left and compares everything with everything. Answers the head.
+/// Opens what a killed process left and compares everything with everything. Answers the head. In a copy: the next process
+/// gets the file as it is, and has to mend it itself.
 fn inspect(folder: &Path, chain: &[ExecutedBlock], quick_repair: bool) -> u64 {
-    let folder = folder.join("engine");
-    let store = Store::open(&folder, options(quick_repair), &chain[0]).unwrap();
+    let (left, copy) = (folder.join("engine/engine.redb"), tempfile::tempdir().unwrap());
+    // Who is killed early has made no file yet.
+    if left.exists() {
+        std::fs::copy(left, copy.path().join("engine.redb")).unwrap();
+    }
+    let store = Store::open(copy.path(), options(quick_repair), &chain[0]).unwrap();
     let snapshot = store.snapshot();
     let head = snapshot.head();
     let number = head.header.number;
@@ -225,7 +230,7 @@ fn inspect(folder: &Path, chain: &[ExecutedBlock], quick_repair: bool) -> u64 {
     assert!(next.is_none_or(|next| snapshot.number(next.hash).unwrap().is_none()));
     let state_root = head.header.state_root;
     drop((snapshot, store));
-    flat_state_is(&folder.join("engine.redb"), state_root);
+    flat_state_is(&copy.path().join("engine.redb"), state_root);
     number
 }
 
