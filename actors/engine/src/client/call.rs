@@ -27,21 +27,43 @@ const MAX_QUESTION: u32 = 32 << 20;
 
 /// Why a call has no answer that can be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
+pub enum CallError {
     /// It does not answer: away, overloaded, starting.
     #[error("the execution client at {url} does not answer: {reason}")]
-    Away { url: String, reason: String },
+    Away {
+        /// Which of its addresses.
+        url: String,
+        /// What happens instead.
+        reason: String,
+    },
     /// It does not take our token.
     #[error(
         "the execution client at {url} refuses our token (HTTP {status}): start it with the file that `engine.client.jwt_file` names, and compare the clocks of both hosts"
     )]
-    Unauthorized { url: String, status: u16 },
+    Unauthorized {
+        /// Which of its addresses.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
     /// It answers with an error.
     #[error("{method}: the execution client says: {message} ({code})")]
-    Said { method: &'static str, code: i32, message: String },
+    Said {
+        /// What was called.
+        method: &'static str,
+        /// JSON-RPC error code.
+        code: i32,
+        /// Its words.
+        message: String,
+    },
     /// It answers with something else than the method's answer.
     #[error("{method}: the execution client's answer cannot be read: {reason}")]
-    Unreadable { method: &'static str, reason: String },
+    Unreadable {
+        /// What was called.
+        method: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 type Http = HttpClient<RpcLogger<RpcService<Authorized<HttpBackend>>>>;
@@ -55,7 +77,7 @@ struct Door {
 
 /// The client's two addresses.
 #[derive(Clone)]
-pub(super) struct Client {
+pub struct Client {
     engine: Door,
     eth: Door,
 }
@@ -111,7 +133,7 @@ impl Client {
     ///
     /// # Errors
     /// Addresses or secret are wrong: what to do.
-    pub(super) fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(config: &Config) -> Result<Self, String> {
         let jwt_file = config.jwt_file.as_deref().ok_or("set `engine.client.jwt_file` to the secret of the execution client")?;
         Ok(Self {
             engine: Door::open(&config.engine_url, config.timeout, Token::read(jwt_file)?)?,

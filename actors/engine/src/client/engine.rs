@@ -28,7 +28,7 @@ const MAX_EXECUTED: usize = 64;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The client is away, or answers nonsense: ask again.
     #[error(transparent)]
     Client(#[from] CallError),
@@ -51,22 +51,31 @@ struct Executed {
 }
 
 /// What a build gave.
-pub(super) struct Built {
-    pub(super) payload: ExecutionPayloadV3,
-    pub(super) hash: B256,
-    pub(super) fees: U256,
-    pub(super) burns: Vec<Burn>,
+#[derive(Debug)]
+pub struct Built {
+    /// The block.
+    pub payload: ExecutionPayloadV3,
+    /// Its hash.
+    pub hash: B256,
+    /// Base fees and tips together, wei.
+    pub fees: U256,
+    /// Its burns.
+    pub burns: Vec<Burn>,
 }
 
-/// A commit: the head now, burns of the block, and whether it was committed before.
-pub(super) struct Committed {
-    pub(super) head: (B256, Header),
-    pub(super) burns: Vec<Burn>,
-    pub(super) first: bool,
+/// A commit.
+#[derive(Debug)]
+pub struct Committed {
+    /// The head now.
+    pub head: (B256, Header),
+    /// Burns of the block that was asked for.
+    pub burns: Vec<Burn>,
+    /// It was not committed before.
+    pub first: bool,
 }
 
-/// The execution client, and what must be known between calls.
-pub(super) struct ClientEngine {
+/// The execution client, and what must be known between calls: what [`crate::engine::Engine`] is for the embedded EVM.
+pub struct ClientEngine {
     pub(super) client: Client,
     rules: Rules,
     pub(super) genesis: B256,
@@ -78,7 +87,11 @@ pub(super) struct ClientEngine {
 }
 
 impl ClientEngine {
-    pub(super) fn new(client: Client, config: &Config, spec: &ChainSpec) -> Result<Self, GenesisError> {
+    /// Asks nothing yet.
+    ///
+    /// # Errors
+    /// The specification cannot be a genesis.
+    pub fn new(client: Client, config: &Config, spec: &ChainSpec) -> Result<Self, GenesisError> {
         Ok(Self {
             client,
             rules: genesis::rules(spec),
@@ -99,7 +112,7 @@ impl ClientEngine {
     ///
     /// # Errors
     /// The client is away, or is one of another chain.
-    pub(super) async fn head(&mut self) -> Result<(B256, Header), Failure> {
+    pub async fn head(&mut self) -> Result<(B256, Header), Failure> {
         if self.head.is_none() {
             self.introduce().await?;
         }
@@ -151,7 +164,7 @@ impl ClientEngine {
     ///
     /// # Errors
     /// `Refused` for another parent, `Unfit` when what the client builds breaks a rule of the chain.
-    pub(super) async fn build(&mut self, parent: B256, wanted: &Attributes, budget: Duration) -> Result<Built, Failure> {
+    pub async fn build(&mut self, parent: B256, wanted: &Attributes, budget: Duration) -> Result<Built, Failure> {
         let (hash, header) = self.known_head().await?;
         if parent != hash {
             return Err(Failure::Refused(format!("parent {parent} is not the committed head {} ({hash})", header.number)));
@@ -189,7 +202,7 @@ impl ClientEngine {
     ///
     /// # Errors
     /// Never for what is wrong with the payload: that is in the answer.
-    pub(super) async fn execute(&mut self, bytes: &[u8], root: B256) -> Result<Execution, Failure> {
+    pub async fn execute(&mut self, bytes: &[u8], root: B256) -> Result<Execution, Failure> {
         let payload = match alys_blocks::decode_payload(bytes) {
             Ok(payload) => payload,
             Err(error) => {
@@ -255,7 +268,7 @@ impl ClientEngine {
     ///
     /// # Errors
     /// `Refused` when the block is not executed here or does not build on the head.
-    pub(super) async fn commit(&mut self, hash: B256) -> Result<Committed, Failure> {
+    pub async fn commit(&mut self, hash: B256) -> Result<Committed, Failure> {
         let head = self.known_head().await?;
         let Some(Executed { header, burns }) = self.executed.get(&hash).cloned() else {
             let known = self.client.header_by_hash(hash).await?.filter(|(_, header)| header.number <= head.1.number);

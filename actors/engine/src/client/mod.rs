@@ -28,7 +28,9 @@ mod token;
 mod wallets;
 
 pub use actor::ClientActor;
+pub use call::{CallError, Client};
 pub use config::Config;
+pub use engine::{Built, ClientEngine, Committed, Failure};
 pub use metrics::Metrics;
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ pub fn rich() -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap()
 }
 
-fn spec() -> ChainSpec {
+/// A chain on which it has 100 coins.
+pub fn spec() -> ChainSpec {
     let alloc = vec![GenesisAccount { address: rich().address(), balance: U256::from(10).pow(U256::from(20)) }];
     ChainSpec {
         name: "dev".into(),
