@@ -189,7 +189,8 @@ async fn what_breaks_our_rules_is_not_built_and_never_shown_to_the_client() {
         change(&mut block.header);
         ExecutionPayloadV3::from_block_unchecked(block.header.hash_slow(), &block)
     };
-    let rules: [(&str, fn(&mut alloy_consensus::Header)); 5] = [
+    type Change = fn(&mut alloy_consensus::Header);
+    let rules: [(&str, Change); 5] = [
         ("gas limit", |header| header.gas_limit += 1),
         ("timestamp", |header| header.timestamp += 1),
         ("prev randao", |header| header.mix_hash = B256::ZERO),

@@ -150,11 +150,11 @@ mod tests {
         let not = |id: u64| json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "nonce too low"}});
         let one: Vec<Transaction> = vec![Transaction::from_static(&[1])];
         assert_eq!(heard(&call(1, "0x01"), &took(1)), one);
-        assert_eq!(heard(&call(1, "0x01"), &not(1)), [] as [Transaction; 0]);
+        assert_eq!(heard(&call(1, "0x01"), &not(1)), Vec::<Transaction>::new());
         assert_eq!(heard(&json!([call(1, "0x01"), call(2, "0x02")]), &json!([not(2), took(1)])), one, "in any order");
-        assert_eq!(heard(&call(1, "not hex"), &took(1)), [] as [Transaction; 0]);
-        assert_eq!(taken(b"eth_sendRawTransaction, no JSON", b"{}"), [] as [Transaction; 0]);
+        assert_eq!(heard(&call(1, "not hex"), &took(1)), Vec::<Transaction>::new());
+        assert_eq!(taken(b"eth_sendRawTransaction, no JSON", b"{}"), Vec::<Transaction>::new());
         let other = json!({"id": 1, "method": "eth_call", "params": ["eth_sendRawTransaction"]});
-        assert_eq!(heard(&other, &took(1)), [] as [Transaction; 0]);
+        assert_eq!(heard(&other, &took(1)), Vec::<Transaction>::new());
     }
 }
