@@ -2,7 +2,7 @@
 //!
 //! | what is found | answer |
 //! |---|---|
-//! | no file | a new database with genesis |
+//! | no file | a new database with genesis, which is there whole or not at all |
 //! | not a database, damaged, cut off | `Damaged`: restore it or remove it and replay |
 //! | genesis of another specification | `OtherChain` |
 //! | another layout | `OtherSchema` |
@@ -32,6 +32,8 @@ pub struct Options {
 
 /// Name of the file in the engine's folder.
 const FILE: &str = "engine.redb";
+/// Its name until it is whole.
+const UNFINISHED: &str = "engine.redb.new";
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +129,9 @@ impl Store {
     fn open_or_create(folder: &Path, options: Options, genesis: &ExecutedBlock) -> Result<Self, StoreError> {
         let path = folder.join(FILE);
         std::fs::create_dir_all(folder).map_err(|cause| StoreError::Disk(path.clone(), cause))?;
+        if !path.try_exists().map_err(|cause| StoreError::Disk(path.clone(), cause))? {
+            create(folder, &path, genesis)?;
+        }
         let opened = redb::Builder::new().set_cache_size(options.cache_bytes).create(&path);
         let database = opened.map_err(|cause| open_error(&path, cause))?;
         match stored_identity(&database).map_err(|cause| StoreError::Damaged(path.clone(), cause.to_string()))? {
@@ -168,6 +173,21 @@ impl Store {
 /// The latest snapshot. A lock that a panicking thread left behind still holds a whole snapshot.
 pub(super) fn read(latest: &RwLock<Arc<Snapshot>>) -> Arc<Snapshot> {
     Arc::clone(&latest.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// Beside its place and moved there when it is whole: a file without a database in it is never a crash of ours.
+fn create(folder: &Path, path: &Path, genesis: &ExecutedBlock) -> Result<(), StoreError> {
+    let disk = |cause| StoreError::Disk(path.to_owned(), cause);
+    let unfinished = folder.join(UNFINISHED);
+    match std::fs::remove_file(&unfinished) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(disk(cause)),
+        _ => {}
+    }
+    let database = Database::create(&unfinished).map_err(|cause| open_error(&unfinished, cause))?;
+    initialise(&database, genesis)?;
+    drop(database);
+    std::fs::rename(&unfinished, path).map_err(disk)?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk)
 }
 
 fn open_error(path: &Path, cause: DatabaseError) -> StoreError {

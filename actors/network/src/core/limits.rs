@@ -48,8 +48,11 @@ pub const STALE_BLOCKS: u64 = 64;
 pub const BAN_PENALTY: u32 = 100;
 /// Penalty for bytes that no honest peer sends.
 pub const GARBAGE_PENALTY: u32 = 25;
-/// Penalty for a range that proves nothing or is not what was asked for.
+/// Penalty for a range that is not what was asked for.
 pub const BAD_RANGE_PENALTY: u32 = 50;
+/// Penalty for a range whose blocks prove nothing. Once is enough: a node has checked what it stores, so nobody sends that by
+/// accident, and who is not asked again would never be caught a second time.
+pub const FORGED_RANGE_PENALTY: u32 = BAN_PENALTY;
 /// Penalty for a message above the rate.
 pub const FLOOD_PENALTY: u32 = 1;
 /// Penalty for a request that comes, or an answer that is read, too slowly. Ten at once are no accident.

@@ -20,7 +20,7 @@ use super::gossip;
 use super::handshake::Us;
 use super::input::{AnswerId, Input, Millis, Token, Topic};
 use super::limits::{
-    BAD_RANGE_PENALTY, BAN_MILLIS, BAN_PENALTY, FLOOD_PENALTY, GARBAGE_PENALTY, HANDSHAKE_AGAIN_MILLIS, MAX_AGENT_CHARS,
+    BAN_MILLIS, BAN_PENALTY, FLOOD_PENALTY, FORGED_RANGE_PENALTY, GARBAGE_PENALTY, HANDSHAKE_AGAIN_MILLIS, MAX_AGENT_CHARS,
     MAX_SEEN, SILENCE_PENALTY, SLOW_PENALTY, WRONG_CHAIN_MILLIS,
 };
 use super::peers::{Ban, Conduct, Doing, Peer};
@@ -173,7 +173,7 @@ impl State {
             Input::Consensus(data) => vec![Effect::Publish { topic: Topic::Consensus, data }],
             Input::Transaction(data) => vec![Effect::Publish { topic: Topic::Transactions, data }],
             Input::Download { number, from_height, count, at } => self.download(number, from_height, count, at),
-            Input::Reported { peer, reason } => self.punish(peer, BAD_RANGE_PENALTY, &reason),
+            Input::Reported { peer, reason } => self.punish(peer, FORGED_RANGE_PENALTY, &reason),
             Input::Listening(address) => self.listen(address),
             Input::NotListening(address) => self.unlisten(&address),
             Input::Connected { peer, address, outbound } => self.peer_connected(peer, address, outbound),

@@ -8,8 +8,8 @@ pub const MAX_CERTIFICATE_BYTES: usize = 32 * 1024;
 pub const MAX_BURNS: usize = 20_000;
 /// Bytes of the address text in a burn; what the log of one transaction can hold is far below.
 pub const MAX_ADDRESS_BYTES: usize = 4 * 1024 * 1024;
-/// Ledger facts in one block: every burn, 64 peg-ins, 64 refunds, 16 settlements, 4 payouts.
-pub const MAX_FACTS: usize = MAX_BURNS + 64 + 64 + 16 + 4;
+/// Ledger facts in one block: every burn, 64 peg-ins, 64 refunds, 16 settlements, 4 payouts, settled work, a decision.
+pub const MAX_FACTS: usize = MAX_BURNS + 64 + 64 + 16 + 4 + 1 + 1;
 /// Blocks in one commit: as many as chain holds of a batch.
 pub const MAX_COMMIT_BLOCKS: usize = 64;
 /// Entries in one WAL append.
