@@ -7,7 +7,7 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, GenesisAccount, PegSpec};
+use alys_blocks::spec::{ExecutionSpec, GenesisAccount};
 use alys_blocks::{ChainSpec, FEE_SINK};
 
 use crate::core::build::Attributes;
@@ -24,19 +24,8 @@ pub(crate) fn key(number: u8) -> PrivateKeySigner {
 pub(crate) fn spec() -> ChainSpec {
     let funded = |number| GenesisAccount { address: key(number).address(), balance: U256::from(100 * COIN) };
     ChainSpec {
-        name: "test".into(),
-        chain_id: 212_121,
-        genesis_time: 1_700_000_000,
-        slot_millis: 2_000,
-        validators: vec![B256::repeat_byte(1)],
-        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-        federation: FederationSpec {
-            threshold: 1,
-            members: vec![FederationMember { name: "a".into(), public_key: B256::repeat_byte(3) }],
-        },
-        peg: PegSpec::default(),
         execution: ExecutionSpec { alloc: (1..=4).map(funded).collect(), ..ExecutionSpec::default() },
-        work: None,
+        ..alys_blocks::testing::spec()
     }
 }
 

@@ -12,7 +12,7 @@ use alloy_consensus::{Header, TxEnvelope};
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256, U256};
 use alloy_signer_local::PrivateKeySigner;
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, GenesisAccount, PegSpec};
+use alys_blocks::spec::{ExecutionSpec, GenesisAccount};
 use alys_blocks::{ChainSpec, FEE_SINK};
 use alys_engine::core::build::Attributes;
 
@@ -28,21 +28,7 @@ const MOST: u64 = 8;
 pub fn spec() -> eyre::Result<ChainSpec> {
     let balance = U256::from(10).pow(U256::from(26));
     let alloc = senders()?.iter().map(|sender| GenesisAccount { address: sender.address(), balance }).collect();
-    Ok(ChainSpec {
-        name: "random".into(),
-        chain_id: 212_121,
-        genesis_time: 1_700_000_000,
-        slot_millis: 2_000,
-        validators: vec![B256::repeat_byte(1)],
-        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-        federation: FederationSpec {
-            threshold: 1,
-            members: vec![FederationMember { name: "a".into(), public_key: B256::repeat_byte(3) }],
-        },
-        peg: PegSpec::default(),
-        execution: ExecutionSpec { alloc, ..ExecutionSpec::default() },
-        work: None,
-    })
+    Ok(ChainSpec { execution: ExecutionSpec { alloc, ..ExecutionSpec::default() }, ..alys_blocks::testing::spec() })
 }
 
 fn senders() -> eyre::Result<Vec<PrivateKeySigner>> {

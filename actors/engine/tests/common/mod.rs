@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, U256, address};
 use alloy_rpc_types_eth::Block;
 use alloy_signer_local::PrivateKeySigner;
-use alys_blocks::spec::{BitcoinSpec, ExecutionSpec, FederationMember, FederationSpec, GenesisAccount, PegSpec};
+use alys_blocks::spec::{ExecutionSpec, GenesisAccount};
 use alys_blocks::{ChainSpec, FEE_SINK};
 use alys_engine::StateReader;
 use alys_engine::core::build::Attributes;
@@ -36,19 +36,10 @@ pub fn rich() -> PrivateKeySigner {
 pub fn spec() -> ChainSpec {
     let alloc = vec![GenesisAccount { address: rich().address(), balance: U256::from(10).pow(U256::from(20)) }];
     ChainSpec {
-        name: "dev".into(),
         chain_id: CHAIN_ID,
-        genesis_time: 1_700_000_000,
         slot_millis: 1_000,
-        validators: vec![B256::repeat_byte(1)],
-        bitcoin: BitcoinSpec { network: "regtest".into(), confirmations: 1, start_height: 0 },
-        federation: FederationSpec {
-            threshold: 1,
-            members: vec![FederationMember { name: "a".into(), public_key: B256::repeat_byte(3) }],
-        },
-        peg: PegSpec::default(),
         execution: ExecutionSpec { alloc, ..ExecutionSpec::default() },
-        work: None,
+        ..alys_blocks::testing::spec()
     }
 }
 
